@@ -1,0 +1,38 @@
+# The libraries pare stands on; Debian names them in scripts/packages.txt.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+
+pkg_check_modules(LUA REQUIRED IMPORTED_TARGET lua5.4)
+pkg_check_modules(HWLOC REQUIRED IMPORTED_TARGET hwloc)
+pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(LIBMD REQUIRED IMPORTED_TARGET libmd)
+pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
+if(PARE_TESTS)
+  pkg_check_modules(CMOCKA REQUIRED cmocka)
+endif()
+
+# libcsv has no pkg-config file.
+find_path(LIBCSV_INCLUDE_DIR csv.h REQUIRED)
+find_library(LIBCSV_LIBRARY csv REQUIRED)
+add_library(libcsv INTERFACE)
+target_include_directories(libcsv INTERFACE ${LIBCSV_INCLUDE_DIR})
+target_link_libraries(libcsv INTERFACE ${LIBCSV_LIBRARY})
+
+# PAPI and libsde are optional: without them the counters say so, row by row.
+option(PARE_PAPI "Use PAPI and libsde where they are found" ON)
+add_library(papi INTERFACE)
+if(PARE_PAPI)
+  find_path(PAPI_INCLUDE_DIR papi.h)
+  find_library(PAPI_LIBRARY papi)
+  find_path(SDE_INCLUDE_DIR sde_lib.h)
+  find_library(SDE_LIBRARY sde)
+  if(PAPI_INCLUDE_DIR AND PAPI_LIBRARY AND SDE_INCLUDE_DIR AND SDE_LIBRARY)
+    target_include_directories(papi INTERFACE ${PAPI_INCLUDE_DIR} ${SDE_INCLUDE_DIR})
+    target_link_libraries(papi INTERFACE ${PAPI_LIBRARY} ${SDE_LIBRARY})
+    target_compile_definitions(papi INTERFACE PARE_HAVE_PAPI=1)
+  else()
+    message(STATUS "PAPI or libsde not found: records will say that counters are not available")
+  endif()
+endif()

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/* Experiments: a grid of trials (model x pipeline x seed), each measured on arms (backend, threads,
+ * batch, scenario), recorded row by row. */
+#ifndef EXPERIMENT_EXPERIMENT_H
+#define EXPERIMENT_EXPERIMENT_H
+
+#include "core/error.h"
+#include "dataset/dataset.h"
+#include "measure/latency.h"
+#include "model/model.h"
+#include "plugin/registry.h"
+#include "record/record.h"
+
+#include <stdint.h>
+
+/* ---- what is to be done; built by the script module, owned by struct experiment ---- */
+
+struct step_spec {
+    char *method;
+    size_t n_inputs;
+    struct param_input *inputs; /* the step's parameters as written, grids already expanded */
+};
+
+struct pipeline_spec {
+    size_t n_steps;
+    struct step_spec *steps; /* none: the fp32 baseline */
+    int32_t line; /* in the script, for messages; 0: unknown */
+};
+
+enum model_source { MODEL_INIT, MODEL_CHECKPOINT, MODEL_TRAIN };
+
+struct model_spec {
+    char *label; /* "resnet20", "resnet20-mnist": what the record's column `model` says */
+    enum model_source source;
+    struct model *model; /* the network: untrained for INIT and TRAIN, with weights for CHECKPOINT */
+    size_t n_train_inputs;
+    struct param_input *train_inputs; /* MODEL_TRAIN: epochs, lr, ... */
+};
+
+struct arm_spec {
+    char *backend; /* "ref", "auto" */
+    int32_t threads, batch;
+    char *scenario; /* "single", "offline" */
+};
+
+struct experiment_hooks {
+    void *context;
+    /* Before a trial: 0 in *go skips it. */
+    pare_status (*on_trial)(void *context, const struct pipeline_spec *pipeline, uint64_t seed, int *go,
+                            struct error *err);
+    /* After each row. May propose more pipelines by calling experiment_propose. */
+    pare_status (*on_record)(void *context, const struct record *rec, struct error *err);
+};
+
+struct experiment {
+    char *name;
+    char *dataset;
+    char *script; /* path, for provenance; may be NULL */
+    struct dataset_options data_options;
+    struct model_spec model;
+    size_t n_seeds;
+    uint64_t *seeds;
+    size_t n_pipelines;
+    struct pipeline_spec *pipelines;
+    size_t n_arms;
+    struct arm_spec *arms;
+    size_t n_counters;
+    char **counters;
+    struct experiment_hooks hooks;
+};
+void experiment_clear(struct experiment *exp); /* frees everything it owns */
+pare_status experiment_propose(struct experiment *exp, struct pipeline_spec *take, struct error *err);
+
+/* ---- doing it ---- */
+
+struct run_options {
+    const char *out_path; /* CSV */
+    enum latency_profile profile;
+    int resume; /* skip arms whose arm_id is in the file already with status ok */
+    int dry_run; /* list the trials, run nothing */
+    const char *filter; /* pattern on the trial's label; NULL: all */
+    int32_t shard_index, shard_count; /* 1-based I of N; count 0: all */
+    const char *samples_path; /* --keep-samples: long CSV of raw latencies; NULL */
+    int quiet;
+};
+
+struct run_summary {
+    size_t n_trials, n_arms, n_done, n_failed, n_skipped;
+    size_t first_row; /* this run's rows begin here in the file */
+};
+
+/* Every step of every pipeline is checked (methods, parameters, order) before anything runs. */
+pare_status experiment_check(const struct experiment *exp, const struct registry *reg,
+                             struct error *err);
+pare_status experiment_run(struct experiment *exp, const struct registry *reg,
+                           const struct run_options *options, struct error *err,
+                           struct run_summary *summary);
+
+/* "magnitude(sparsity=0.9) + ptq(bits=8)", "fp32" for an empty pipeline; malloc'd. */
+char *pipeline_label(const struct pipeline_spec *pipeline);
+
+/* ---- pieces that other commands use too ---- */
+
+/* Training parameters as a table ("epochs", "lr", "batch", ...), for base models and for steps. */
+struct param_table experiment_train_table(void);
+
+struct train_options;
+pare_status experiment_train_options(const struct params *params, const struct dataset *ds,
+                                     uint64_t seed, struct error *err, struct train_options *out);
+
+/* Runs a split through a compiled backend: logits (n_split,n_classes). */
+pare_status experiment_infer_split(struct instance *backend, void *executable, int32_t batch,
+                                   const struct dataset *ds, enum split_id split, struct error *err,
+                                   float *logits);
+
+/* `pare bench`: one model on one arm, no data needed (seeded inputs); fills the record. */
+struct bench_options {
+    const char *backend, *scenario, *isa, *precision; /* precision: fp32, int8, int4, int2, ternary, binary */
+    int32_t threads, batch;
+    enum latency_profile profile;
+    uint64_t seed;
+};
+pare_status experiment_bench(const struct model *model, const struct registry *reg,
+                             const struct bench_options *options, struct error *err,
+                             struct record *rec);
+
+/* Accuracy of a model on a dataset's split: by a backend (deployed) and simulated; fills the record. */
+pare_status experiment_eval(struct model *model, const char *dataset, enum split_id split,
+                            const char *backend, int32_t threads, const struct registry *reg,
+                            struct error *err, struct record *rec);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/* Counters: PAPI where it works, pare's own software-defined events (libsde), the kernel's software
+ * events, getrusage. A counter that cannot be read is absent with a reason, never 0. */
+#ifndef MEASURE_COUNTERS_H
+#define MEASURE_COUNTERS_H
+
+#include "core/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What the measured code did, maintained by the harness and exported as sde:::pare::<NAME>. */
+enum sde_counter { SDE_MACS, SDE_WEIGHT_BYTES, SDE_KERNEL_CALLS, SDE_FALLBACK_OPS, N_SDE };
+
+struct counters; /* one set of events, opened */
+
+/* Opens events by name: PAPI presets ("PAPI_TOT_INS"), natives, "sde:::pare::MACS", and the short
+ * names "page_faults", "context_switches", "migrations", "task_clock_ns". Unknown or unavailable events
+ * are not an error: they are absent, with a reason. One non-multiplexed group per pass: events that do
+ * not fit together are spread over counters_n_passes passes. */
+pare_status counters_open(const char *const *events, size_t n_events, struct error *err,
+                          struct counters **out);
+void counters_close(struct counters *set);
+size_t counters_n_passes(const struct counters *set);
+
+pare_status counters_start(struct counters *set, size_t pass, struct error *err);
+pare_status counters_stop(struct counters *set, size_t pass, struct error *err);
+
+/* Adds to a software-defined counter; cheap; called by the harness around backend runs. */
+void counters_sde_add(struct counters *set, enum sde_counter which, int64_t amount);
+
+/* Value of event k: 1 if it was read, 0 if absent (then *reason says why). */
+int counters_value(const struct counters *set, size_t k, int64_t *value, const char **reason);
+
+/* "ok", or "PAPI_TOT_CYC: no hardware counters on this machine (perf_event ...); ...". Lives with set. */
+const char *counters_status(struct counters *set);
+
+/* For `pare env`: does each group work here, and why not? */
+struct counters_support {
+    int papi_library, papi_hardware, papi_sde, software_events, energy;
+    char why[5][256]; /* in the order of the fields; "" where it works */
+    char papi_version[32];
+};
+void counters_probe(struct counters_support *support);
+
+#endif

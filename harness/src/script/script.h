@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* Lua 5.4 experiment scripts: a sandboxed state in which `pare` is the only door to the outside. */
+#ifndef SCRIPT_SCRIPT_H
+#define SCRIPT_SCRIPT_H
+
+#include "core/error.h"
+#include "experiment/experiment.h"
+#include "model/model.h"
+#include "plugin/registry.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct script_options {
+    size_t max_memory_bytes; /* of the Lua state; 0: 256 MiB */
+    uint64_t max_instructions; /* 0: 1e9 */
+    size_t n_sets; /* --set k=v, read by scripts as pare.set.k */
+    const char *const *sets; /* "k=v" */
+};
+
+struct script; /* the Lua state; hooks of the experiment run in it, so it must outlive the run */
+
+/* Runs a script up to its `return pare.experiment{...}`. Errors carry "file:line:". */
+pare_status script_load(const char *path, const struct script_options *options,
+                        const struct registry *reg, struct error *err, struct script **out);
+struct experiment *script_experiment(struct script *script); /* borrowed */
+void script_destroy(struct script *script);
+
+/* Builds a model described in scripts/lib/models.lua (or another Lua file): "resnet20", with options
+ * given as inputs (shortcut = "B"); weights are zero until model_init_weights or a load. */
+pare_status script_build_model(const char *name, const int32_t input_dims[3], int32_t n_classes,
+                               const struct param_input *options, size_t n_options, struct error *err,
+                               struct model **out);
+
+/* Names and one-line docs of the models known: calls `item` for each. */
+pare_status script_list_models(void (*item)(void *arg, const char *name, const char *doc), void *arg,
+                               struct error *err);
+
+#endif

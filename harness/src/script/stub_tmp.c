@@ -1,0 +1,2 @@
+/* placeholder until the first source of this folder lands */
+typedef int script_placeholder;
