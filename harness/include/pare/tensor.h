@@ -29,9 +29,9 @@ typedef enum pare_dtype {
 typedef struct pare_quant {
     int32_t bits; /* 1..16; 0: not quantized, and nothing else here means anything */
     int32_t qmin, qmax;
-    int32_t axis; /* -1: one scale for the whole tensor; 0: one per index of axis 0 */
-    int32_t n; /* number of scales: 1, or the length of that axis */
-    const float *scale; /* (n), finite and > 0 */
+    int32_t axis;              /* -1: one scale for the whole tensor; 0: one per index of axis 0 */
+    int32_t n;                 /* number of scales: 1, or the length of that axis */
+    const float *scale;        /* (n), finite and > 0 */
     const int32_t *zero_point; /* (n), each in [qmin, qmax]; NULL: all zero */
 } pare_quant;
 

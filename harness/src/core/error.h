@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What went wrong, in words. A function that can fail takes a struct error * (never NULL) before its
- * out parameters, returns a pare_status, and leaves its out parameters untouched on failure. */
+/* What went wrong, in words. A function that can fail takes a struct error * (never NULL) before
+ * its out parameters, returns a pare_status, and leaves its out parameters untouched on failure. */
 #ifndef CORE_ERROR_H
 #define CORE_ERROR_H
 

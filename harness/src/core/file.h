@@ -8,8 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Reads a whole file of at most max_bytes, gunzipping it if it starts with the gzip magic (max_bytes
- * then bounds the unpacked size). *data is NUL-terminated beyond *n_bytes and freed by the caller. */
+/* Reads a whole file of at most max_bytes, gunzipping it if it starts with the gzip magic
+ * (max_bytes then bounds the unpacked size). *data is NUL-terminated beyond *n_bytes and freed by
+ * the caller. */
 pare_status file_read(const char *path, size_t max_bytes, struct error *err, uint8_t **data,
                       size_t *n_bytes);
 
@@ -27,8 +28,9 @@ pare_status file_sha256(const char *path, struct error *err, char hex[65]);
 void bytes_sha256(const void *data, size_t n_bytes, char hex[65]);
 
 /* Where pare's own read-only files lie (scripts/lib, datasets/checkpoints, plugins): $PARE_HOME if
- * set, else <folder of the executable>/../share/pare if that exists, else the source tree it was built
- * from. `relative` is appended: home_path("scripts/lib"). malloc'd; NULL when out of memory. */
+ * set, else <folder of the executable>/../share/pare if that exists, else the source tree it was
+ * built from. `relative` is appended: home_path("scripts/lib"). malloc'd; NULL when out of memory.
+ */
 char *home_path(const char *relative);
 
 /* The name in names[0..n) nearest to `wanted` by edit distance, or NULL if none is near. */

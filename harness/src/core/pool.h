@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The harness's one pool of threads. Work is a number of indices; who runs which index is not fixed,
- * so a body may depend on its index only, and results do not depend on the number of threads. */
+/* The harness's one pool of threads. Work is a number of indices; who runs which index is not
+ * fixed, so a body may depend on its index only, and results do not depend on the number of
+ * threads. */
 #ifndef CORE_POOL_H
 #define CORE_POOL_H
 
@@ -11,8 +12,8 @@
 
 struct pool;
 
-/* n_threads >= 1, the caller of pool_run being one of them. With a topology, thread k is bound to core
- * k and the caller to core 0; NULL: not bound. Workers spin briefly, then sleep. */
+/* n_threads >= 1, the caller of pool_run being one of them. With a topology, thread k is bound to
+ * core k and the caller to core 0; NULL: not bound. Workers spin briefly, then sleep. */
 pare_status pool_create(int32_t n_threads, const struct topology *topo, struct error *err,
                         struct pool **out);
 void pool_destroy(struct pool *pool);
@@ -21,8 +22,8 @@ int32_t pool_n_threads(const struct pool *pool);
 /* "core 0 pu 0; core 1 pu 1" as read back, or "unbound". Lives as long as the pool. */
 const char *pool_binding(const struct pool *pool);
 
-/* Runs body(arg, i, thread) for each i in [0, n), 0 <= thread < n_threads; returns when all are done.
- * Not nested, one caller at a time. A NULL pool runs everything on the calling thread. */
+/* Runs body(arg, i, thread) for each i in [0, n), 0 <= thread < n_threads; returns when all are
+ * done. Not nested, one caller at a time. A NULL pool runs everything on the calling thread. */
 typedef void (*pool_body)(void *arg, int64_t index, int32_t thread);
 void pool_run(struct pool *pool, int64_t n, pool_body body, void *arg);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Progress of long work on stderr: one line that is redrawn on a terminal, a plain line now and then
- * otherwise. */
+/* Progress of long work on stderr: one line that is redrawn on a terminal, a plain line now and
+ * then otherwise. */
 #ifndef CORE_PROGRESS_H
 #define CORE_PROGRESS_H
 
@@ -8,14 +8,14 @@
 
 struct progress {
     const char *label; /* "training resnet20" */
-    int64_t total; /* in units of work */
+    int64_t total;     /* in units of work */
     int64_t start_ns, last_ns;
     int is_tty, quiet;
 };
 
 void progress_begin(struct progress *p, const char *label, int64_t total);
-/* `note` is a short text shown at the end of the line ("loss 0.123"); it may be "". Prints at most a
- * few times a second (terminal) or every 10 s (otherwise), with an estimate of the time left. */
+/* `note` is a short text shown at the end of the line ("loss 0.123"); it may be "". Prints at most
+ * a few times a second (terminal) or every 10 s (otherwise), with an estimate of the time left. */
 void progress_update(struct progress *p, int64_t done, const char *note);
 void progress_end(struct progress *p, const char *note);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Random numbers that are the same on every machine: integer arithmetic only, one independent stream
- * per (seed, name, index). xoshiro256** seeded through splitmix64 (Blackman & Vigna 2018,
+/* Random numbers that are the same on every machine: integer arithmetic only, one independent
+ * stream per (seed, name, index). xoshiro256** seeded through splitmix64 (Blackman & Vigna 2018,
  * arXiv 1805.01407). */
 #ifndef CORE_RNG_H
 #define CORE_RNG_H
@@ -8,7 +8,8 @@
 #include <pare/plugin.h>
 #include <stdint.h>
 
-/* The generator of stream `name`, number `index`, of `seed`: rng_init(&r, seed, "augment", step). */
+/* The generator of stream `name`, number `index`, of `seed`: rng_init(&r, seed, "augment", step).
+ */
 void rng_init(pare_rng *rng, uint64_t seed, const char *name, uint64_t index);
 uint64_t rng_next(pare_rng *rng);
 

@@ -11,16 +11,17 @@ enum table_format { TABLE_TEXT, TABLE_CSV, TABLE_JSON };
 
 struct table;
 
-/* `headers` is NULL-terminated and copied. A header that starts with '>' is right-aligned (the '>' is
- * not part of the name): numbers. */
+/* `headers` is NULL-terminated and copied. A header that starts with '>' is right-aligned (the '>'
+ * is not part of the name): numbers. */
 struct table *table_create(const char *const *headers);
 void table_destroy(struct table *table);
 
 /* Adds a row; cells are copied, one per header; NULL is an empty cell (JSON null). */
 pare_status table_add(struct table *table, const char *const *cells, struct error *err);
 
-/* TEXT fits `width` columns by shortening the widest left-aligned columns (width 0: no limit), counting
- * UTF-8 characters. JSON is an array of objects; cells that are JSON numbers stay numbers. */
+/* TEXT fits `width` columns by shortening the widest left-aligned columns (width 0: no limit),
+ * counting UTF-8 characters. JSON is an array of objects; cells that are JSON numbers stay numbers.
+ */
 void table_print(const struct table *table, FILE *file, enum table_format format, int width);
 
 /* "text", "csv" or "json" -> *format. */

@@ -13,11 +13,11 @@ pare_status topology_create(struct error *err, struct topology **out);
 void topology_destroy(struct topology *topo);
 
 int32_t topology_n_cores(const struct topology *topo); /* physical cores this process may use */
-int32_t topology_n_pus(const struct topology *topo); /* hardware threads it may use */
+int32_t topology_n_pus(const struct topology *topo);   /* hardware threads it may use */
 
-/* Binds the calling thread to the k-th usable core (its first hardware thread; big cores first where
- * kinds differ), reads the binding back, and writes it as text ("core 0 pu 0"). Failing to bind is not
- * an error: the text then says "unbound: why". */
+/* Binds the calling thread to the k-th usable core (its first hardware thread; big cores first
+ * where kinds differ), reads the binding back, and writes it as text ("core 0 pu 0"). Failing to
+ * bind is not an error: the text then says "unbound: why". */
 void topology_bind_thread(const struct topology *topo, int32_t k, char *text, size_t text_size);
 
 /* One line for people and records: "2 cores (1 socket, no SMT), L1d 48K L2 1M L3 32M". */

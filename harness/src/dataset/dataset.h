@@ -18,7 +18,7 @@ struct dataset_split {
 
 struct dataset {
     const char *name; /* "mnist": what every record says */
-    int32_t dims[3]; /* (H,W,C) */
+    int32_t dims[3];  /* (H,W,C) */
     int32_t n_classes;
     float mean[3], stddev[3]; /* per channel, of pixels / 255, fixed constants of the dataset */
     int32_t flip; /* 1: a left-right flip keeps the label (CIFAR-10), 0: it does not (digits) */
@@ -37,7 +37,8 @@ struct dataset_info {
     const char *licence_note; /* "" or what to know before using it */
 };
 
-/* All known datasets (mnist, fashion-mnist, cifar10, cifar10-jpeg, glyphs), terminated by a NULL name. */
+/* All known datasets (mnist, fashion-mnist, cifar10, cifar10-jpeg, glyphs), terminated by a NULL
+ * name. */
 const struct dataset_info *dataset_infos(void);
 const struct dataset_info *dataset_find_info(const char *name, struct error *err);
 
@@ -53,8 +54,8 @@ pare_status dataset_open(const char *name, const struct dataset_options *options
                          struct dataset **out);
 void dataset_close(struct dataset *ds);
 
-/* The folder dataset_open would read, malloc'd, or PARE_E_NOT_FOUND with where it looked and what to do
- * (embedded datasets give "embedded"). */
+/* The folder dataset_open would read, malloc'd, or PARE_E_NOT_FOUND with where it looked and what
+ * to do (embedded datasets give "embedded"). */
 pare_status dataset_locate(const char *name, struct error *err, char **path);
 
 /* Normalised fp32 images of items[0..n) of a split: out (n,H,W,C), (pixel/255 - mean)/stddev. */
@@ -65,13 +66,15 @@ void dataset_batch(const struct dataset *ds, enum split_id split, const uint32_t
 char *dataset_cache_dir(void);
 
 /* Downloads into <dest>/<name> (dest NULL: the cache). `mirror` replaces the manifest's base URL;
- * file:// works. Resumes partial files, checks SHA-256, leaves nothing half-done under a final name. */
-pare_status dataset_fetch(const char *name, const char *mirror, const char *dest, struct error *err);
+ * file:// works. Resumes partial files, checks SHA-256, leaves nothing half-done under a final
+ * name. */
+pare_status dataset_fetch(const char *name, const char *mirror, const char *dest,
+                          struct error *err);
 
 /* Checks the files of a located dataset against the manifest's SHA-256 of the unpacked contents.
  * `report` is called per file. PARE_E_FORMAT if any differs. */
 pare_status dataset_verify(const char *name,
-                           void (*report)(void *arg, const char *file, const char *verdict), void *arg,
-                           struct error *err);
+                           void (*report)(void *arg, const char *file, const char *verdict),
+                           void *arg, struct error *err);
 
 #endif

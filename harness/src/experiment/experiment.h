@@ -24,7 +24,7 @@ struct step_spec {
 struct pipeline_spec {
     size_t n_steps;
     struct step_spec *steps; /* none: the fp32 baseline */
-    int32_t line; /* in the script, for messages; 0: unknown */
+    int32_t line;            /* in the script, for messages; 0: unknown */
 };
 
 enum model_source { MODEL_INIT, MODEL_CHECKPOINT, MODEL_TRAIN };
@@ -32,7 +32,8 @@ enum model_source { MODEL_INIT, MODEL_CHECKPOINT, MODEL_TRAIN };
 struct model_spec {
     char *label; /* "resnet20", "resnet20-mnist": what the record's column `model` says */
     enum model_source source;
-    struct model *model; /* the network: untrained for INIT and TRAIN, with weights for CHECKPOINT */
+    struct model
+        *model; /* the network: untrained for INIT and TRAIN, with weights for CHECKPOINT */
     size_t n_train_inputs;
     struct param_input *train_inputs; /* MODEL_TRAIN: epochs, lr, ... */
 };
@@ -46,8 +47,8 @@ struct arm_spec {
 struct experiment_hooks {
     void *context;
     /* Before a trial: 0 in *go skips it. */
-    pare_status (*on_trial)(void *context, const struct pipeline_spec *pipeline, uint64_t seed, int *go,
-                            struct error *err);
+    pare_status (*on_trial)(void *context, const struct pipeline_spec *pipeline, uint64_t seed,
+                            int *go, struct error *err);
     /* After each row. May propose more pipelines by calling experiment_propose. */
     pare_status (*on_record)(void *context, const struct record *rec, struct error *err);
 };
@@ -69,18 +70,19 @@ struct experiment {
     struct experiment_hooks hooks;
 };
 void experiment_clear(struct experiment *exp); /* frees everything it owns */
-pare_status experiment_propose(struct experiment *exp, struct pipeline_spec *take, struct error *err);
+pare_status experiment_propose(struct experiment *exp, struct pipeline_spec *take,
+                               struct error *err);
 
 /* ---- doing it ---- */
 
 struct run_options {
     const char *out_path; /* CSV */
     enum latency_profile profile;
-    int resume; /* skip arms whose arm_id is in the file already with status ok */
-    int dry_run; /* list the trials, run nothing */
+    int resume;         /* skip arms whose arm_id is in the file already with status ok */
+    int dry_run;        /* list the trials, run nothing */
     const char *filter; /* pattern on the trial's label; NULL: all */
     int32_t shard_index, shard_count; /* 1-based I of N; count 0: all */
-    const char *samples_path; /* --keep-samples: long CSV of raw latencies; NULL */
+    const char *samples_path;         /* --keep-samples: long CSV of raw latencies; NULL */
     int quiet;
 };
 
@@ -115,7 +117,8 @@ pare_status experiment_infer_split(struct instance *backend, void *executable, i
 
 /* `pare bench`: one model on one arm, no data needed (seeded inputs); fills the record. */
 struct bench_options {
-    const char *backend, *scenario, *isa, *precision; /* precision: fp32, int8, int4, int2, ternary, binary */
+    const char *backend, *scenario, *isa,
+        *precision; /* precision: fp32, int8, int4, int2, ternary, binary */
     int32_t threads, batch;
     enum latency_profile profile;
     uint64_t seed;
@@ -124,7 +127,8 @@ pare_status experiment_bench(const struct model *model, const struct registry *r
                              const struct bench_options *options, struct error *err,
                              struct record *rec);
 
-/* Accuracy of a model on a dataset's split: by a backend (deployed) and simulated; fills the record. */
+/* Accuracy of a model on a dataset's split: by a backend (deployed) and simulated; fills the
+ * record. */
 pare_status experiment_eval(struct model *model, const char *dataset, enum split_id split,
                             const char *backend, int32_t threads, const struct registry *reg,
                             struct error *err, struct record *rec);

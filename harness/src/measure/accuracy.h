@@ -20,18 +20,19 @@ struct accuracy {
     double precision_weighted, recall_weighted, f1_weighted;
 };
 
-/* logits (n,n_classes) fp32, labels (n). predictions (n) may be NULL. confusion (n_classes,n_classes)
- * [true][predicted] may be NULL. Non-finite logits: PARE_E_NUMERIC naming the sample. */
-pare_status accuracy_measure(const float *logits, const uint8_t *labels, int64_t n, int32_t n_classes,
-                             struct error *err, struct accuracy *out, uint8_t *predictions,
-                             int64_t *confusion);
+/* logits (n,n_classes) fp32, labels (n). predictions (n) may be NULL. confusion
+ * (n_classes,n_classes) [true][predicted] may be NULL. Non-finite logits: PARE_E_NUMERIC naming the
+ * sample. */
+pare_status accuracy_measure(const float *logits, const uint8_t *labels, int64_t n,
+                             int32_t n_classes, struct error *err, struct accuracy *out,
+                             uint8_t *predictions, int64_t *confusion);
 
 /* Paired comparison with a baseline's predictions. */
 struct accuracy_paired {
     int64_t flips_lost; /* baseline right, this wrong */
-    int64_t flips_won; /* baseline wrong, this right */
-    double agreement; /* fraction of samples with the same prediction */
-    double mcnemar_p; /* exact */
+    int64_t flips_won;  /* baseline wrong, this right */
+    double agreement;   /* fraction of samples with the same prediction */
+    double mcnemar_p;   /* exact */
 };
 void accuracy_compare(const uint8_t *predictions, const uint8_t *baseline, const uint8_t *labels,
                       int64_t n, struct accuracy_paired *out);

@@ -15,9 +15,9 @@ enum sde_counter { SDE_MACS, SDE_WEIGHT_BYTES, SDE_KERNEL_CALLS, SDE_FALLBACK_OP
 struct counters; /* one set of events, opened */
 
 /* Opens events by name: PAPI presets ("PAPI_TOT_INS"), natives, "sde:::pare::MACS", and the short
- * names "page_faults", "context_switches", "migrations", "task_clock_ns". Unknown or unavailable events
- * are not an error: they are absent, with a reason. One non-multiplexed group per pass: events that do
- * not fit together are spread over counters_n_passes passes. */
+ * names "page_faults", "context_switches", "migrations", "task_clock_ns". Unknown or unavailable
+ * events are not an error: they are absent, with a reason. One non-multiplexed group per pass:
+ * events that do not fit together are spread over counters_n_passes passes. */
 pare_status counters_open(const char *const *events, size_t n_events, struct error *err,
                           struct counters **out);
 void counters_close(struct counters *set);
@@ -32,7 +32,8 @@ void counters_sde_add(struct counters *set, enum sde_counter which, int64_t amou
 /* Value of event k: 1 if it was read, 0 if absent (then *reason says why). */
 int counters_value(const struct counters *set, size_t k, int64_t *value, const char **reason);
 
-/* "ok", or "PAPI_TOT_CYC: no hardware counters on this machine (perf_event ...); ...". Lives with set. */
+/* "ok", or "PAPI_TOT_CYC: no hardware counters on this machine (perf_event ...); ...". Lives with
+ * set. */
 const char *counters_status(struct counters *set);
 
 /* For `pare env`: does each group work here, and why not? */

@@ -35,7 +35,8 @@ struct latency {
     double mad_ns, mean_ns, cv;
     int64_t outliers; /* beyond median +- 5 MAD; counted, never dropped */
     double throughput_ips;
-    double ratio, ratio_ci_lo, ratio_ci_hi; /* time against arm 0: median of per-round ratios; arm 0: NaN */
+    double ratio, ratio_ci_lo,
+        ratio_ci_hi;    /* time against arm 0: median of per-round ratios; arm 0: NaN */
     char stop_rule[24]; /* "min_duration", "min_queries", "max_duration", "max_queries" */
 };
 
@@ -44,7 +45,7 @@ struct latency {
  * given to `sample` (may be NULL). */
 pare_status latency_measure(const struct latency_arm *arms, size_t n_arms,
                             const struct latency_options *options, uint64_t seed,
-                            void (*sample)(void *arg, size_t arm, int64_t query, double ns), void *arg,
-                            struct error *err, struct latency *out);
+                            void (*sample)(void *arg, size_t arm, int64_t query, double ns),
+                            void *arg, struct error *err, struct latency *out);
 
 #endif

@@ -12,8 +12,9 @@ void stats_sort(double *x, size_t n);
 /* Quantile of sorted data by linear interpolation (Hyndman & Fan type 7), 0 <= q <= 1, n >= 1. */
 double stats_quantile(const double *sorted, size_t n, double q);
 
-/* Distribution-free interval of the median by order statistics (binomial): indices lo, hi (0-based) of
- * the sorted sample; returns the true coverage, 0 if n is too small for `level` (n < 6 at 0.95). */
+/* Distribution-free interval of the median by order statistics (binomial): indices lo, hi (0-based)
+ * of the sorted sample; returns the true coverage, 0 if n is too small for `level` (n < 6 at 0.95).
+ */
 double stats_median_interval(size_t n, double level, size_t *lo, size_t *hi);
 
 /* Median absolute deviation, times 1.4826 (consistent for the normal). `scratch` (n). */

@@ -31,12 +31,12 @@ pare_status model_copy(const struct model *model, struct error *err, struct mode
 /* What to add. Unused fields are 0; strides and groups of 0 mean 1. */
 struct node_spec {
     pare_op op;
-    const char *name; /* unique; letters, digits, '.', '_' and '-' */
+    const char *name;                /* unique; letters, digits, '.', '_' and '-' */
     int32_t inputs[PARE_MAX_INPUTS]; /* indices of earlier nodes */
-    int32_t out_channels; /* conv2d, linear, shortcut */
+    int32_t out_channels;            /* conv2d, linear, shortcut */
     int32_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, groups;
     int32_t bias; /* conv2d, linear: 1 adds a bias */
-    float eps; /* batch norm; 0 means 1e-5 */
+    float eps;    /* batch norm; 0 means 1e-5 */
 };
 
 /* Adds a node after all others, with shapes inferred and weights made (zeros; gamma and var 1).
@@ -53,46 +53,50 @@ pare_status model_finish(struct model *model, struct error *err);
 void model_init_weights(struct model *model, uint64_t seed);
 
 /* ---- changing: the checked setters behind pare_host ---- */
-pare_status model_set_weight(struct model *model, int32_t weight, const float *data, struct error *err);
+pare_status model_set_weight(struct model *model, int32_t weight, const float *data,
+                             struct error *err);
 /* Unchecked writable access for the trainer: fp32 data of a weight that is not quantized. */
 float *model_weight_data(struct model *model, int32_t weight);
-pare_status model_set_mask(struct model *model, int32_t weight, const uint8_t *mask, struct error *err);
+pare_status model_set_mask(struct model *model, int32_t weight, const uint8_t *mask,
+                           struct error *err);
 pare_status model_set_weight_quant(struct model *model, int32_t weight, const pare_quant *quant,
                                    const int16_t *codes, struct error *err);
 pare_status model_set_activation_quant(struct model *model, int32_t node, const pare_quant *quant,
                                        struct error *err);
 pare_status model_fold_batch_norm(struct model *model, struct error *err);
 
-/* Everything that must hold of any model: masks zero, data == scale*code, codes in range, scales finite
- * and positive, zero points in range, all values finite. The message names tensor and element. */
+/* Everything that must hold of any model: masks zero, data == scale*code, codes in range, scales
+ * finite and positive, zero points in range, all values finite. The message names tensor and
+ * element. */
 pare_status model_verify(const struct model *model, struct error *err);
 
 /* ---- looking ---- */
-int32_t model_find_node(const struct model *model, const char *name); /* -1: none */
+int32_t model_find_node(const struct model *model, const char *name);   /* -1: none */
 int32_t model_find_weight(const struct model *model, const char *name); /* -1: none */
-const char *op_name(pare_op op); /* "conv2d" */
+const char *op_name(pare_op op);                                        /* "conv2d" */
 
 struct model_counts {
-    int64_t params_total; /* learnable: weights, biases, gamma, beta; not running statistics */
+    int64_t params_total;   /* learnable: weights, biases, gamma, beta; not running statistics */
     int64_t params_nonzero; /* of those, not masked */
     int64_t prunable_total, prunable_nonzero; /* conv2d and linear weights only */
-    int64_t macs_dense; /* per sample, conv2d and linear */
-    int64_t macs_effective; /* with multiplications by masked weights left out */
+    int64_t macs_dense;                       /* per sample, conv2d and linear */
+    int64_t macs_effective;                   /* with multiplications by masked weights left out */
 };
 void model_count(const struct model *model, struct model_counts *counts);
 int64_t model_node_macs(const pare_graph *graph, int32_t node);
 
 /* ---- files (safetensors; format notes in model/README.md) ---- */
 
-/* Free-form provenance kept in the file's metadata: dataset, seed, script, accuracy, pare version. */
+/* Free-form provenance kept in the file's metadata: dataset, seed, script, accuracy, pare version.
+ */
 struct model_note {
     const char *key, *value;
 };
 
 /* As it would be stored: codes packed to their bits, masks as bitmaps where that is smaller.
  * *data is freed by the caller. */
-pare_status model_serialize(const struct model *model, const struct model_note *notes, size_t n_notes,
-                            struct error *err, uint8_t **data, size_t *n_bytes);
+pare_status model_serialize(const struct model *model, const struct model_note *notes,
+                            size_t n_notes, struct error *err, uint8_t **data, size_t *n_bytes);
 pare_status model_parse(const uint8_t *data, size_t n_bytes, const char *origin, struct error *err,
                         struct model **out);
 pare_status model_save(const struct model *model, const char *path, const struct model_note *notes,
@@ -106,6 +110,7 @@ struct model_sizes {
     int64_t bytes_file; /* the file as saved, packed */
     int64_t bytes_zstd; /* that file through zstd, level 19 */
 };
-pare_status model_measure_sizes(const struct model *model, struct error *err, struct model_sizes *out);
+pare_status model_measure_sizes(const struct model *model, struct error *err,
+                                struct model_sizes *out);
 
 #endif

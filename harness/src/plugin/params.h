@@ -15,8 +15,8 @@ struct param_input {
     char *name;
     enum input_kind kind;
     int is_integer; /* NUMBER: it was written as (or is exactly) an integer */
-    int from_text; /* STRING from a command line (--set k=v): may stand for any type */
-    double number; /* NUMBER; BOOL as 0 or 1 */
+    int from_text;  /* STRING from a command line (--set k=v): may stand for any type */
+    double number;  /* NUMBER; BOOL as 0 or 1 */
     char *string;
     int32_t n; /* lists */
     char **strings;
@@ -39,18 +39,19 @@ struct params; /* resolved values of several tables */
 /* Is the table itself sane (names, types, bounds, defaults that parse)? */
 pare_status param_table_check(const struct param_table *table, struct error *err);
 
-/* Resolves inputs against n_tables tables together (a name must be in exactly one). Unknown name: the
- * nearest one is named; wrong type, out of range, not a choice, not finite, missing, given twice: each
- * its own message, beginning with the parameter's name. */
+/* Resolves inputs against n_tables tables together (a name must be in exactly one). Unknown name:
+ * the nearest one is named; wrong type, out of range, not a choice, not finite, missing, given
+ * twice: each its own message, beginning with the parameter's name. */
 pare_status params_resolve(const struct param_table *tables, size_t n_tables,
                            const struct param_input *inputs, size_t n_inputs, struct error *err,
                            struct params **out);
 void params_destroy(struct params *params);
 
-const pare_params *params_of_table(const struct params *params, size_t table); /* for plugins */
+const pare_params *params_of_table(const struct params *params, size_t table);     /* for plugins */
 const pare_param_value *params_get(const struct params *params, const char *name); /* NULL: none */
 
-/* All resolved values as one JSON object in table order, malloc'd: {"bits":8,"observer":"minmax"}. */
+/* All resolved values as one JSON object in table order, malloc'd: {"bits":8,"observer":"minmax"}.
+ */
 char *params_json(const struct params *params);
 
 #endif

@@ -27,8 +27,8 @@ struct record {
     char *cells[N_COLUMNS];
 };
 void record_clear(struct record *rec);
-/* Setters copy; NaN and infinities leave the cell empty. Numbers are written so that they read back as
- * the same double, shortest form. Out of memory is sticky: record_append then fails. */
+/* Setters copy; NaN and infinities leave the cell empty. Numbers are written so that they read back
+ * as the same double, shortest form. Out of memory is sticky: record_append then fails. */
 void record_set(struct record *rec, enum column col, const char *text);
 void record_set_int(struct record *rec, enum column col, int64_t value);
 void record_set_real(struct record *rec, enum column col, double value);
@@ -38,16 +38,17 @@ const char *record_get(const struct record *rec, enum column col); /* "" when em
 
 struct record_file;
 
-/* Opens for appending; writes the header when new. An existing file must have this schema (columns may
- * stand in another order and others may be missing or added: rows are written in the file's own
- * order), else a clear error. A last line without its newline (a killed writer) is cut off, with a note
- * on stderr. Folders are created. Several processes may append: whole rows, under a lock. */
+/* Opens for appending; writes the header when new. An existing file must have this schema (columns
+ * may stand in another order and others may be missing or added: rows are written in the file's own
+ * order), else a clear error. A last line without its newline (a killed writer) is cut off, with a
+ * note on stderr. Folders are created. Several processes may append: whole rows, under a lock. */
 pare_status record_open(const char *path, struct error *err, struct record_file **out);
 /* Writes one whole row and syncs it to disk before it returns. */
 pare_status record_append(struct record_file *file, const struct record *rec, struct error *err);
 void record_close(struct record_file *file);
 
-/* Reads all whole rows; *rows is freed by record_rows_free. Columns that the file lacks are empty. */
+/* Reads all whole rows; *rows is freed by record_rows_free. Columns that the file lacks are empty.
+ */
 pare_status record_read(const char *path, struct error *err, struct record **rows, size_t *n_rows);
 void record_rows_free(struct record *rows, size_t n_rows);
 

@@ -12,10 +12,10 @@
 #include <stdint.h>
 
 struct script_options {
-    size_t max_memory_bytes; /* of the Lua state; 0: 256 MiB */
+    size_t max_memory_bytes;   /* of the Lua state; 0: 256 MiB */
     uint64_t max_instructions; /* 0: 1e9 */
-    size_t n_sets; /* --set k=v, read by scripts as pare.set.k */
-    const char *const *sets; /* "k=v" */
+    size_t n_sets;             /* --set k=v, read by scripts as pare.set.k */
+    const char *const *sets;   /* "k=v" */
 };
 
 struct script; /* the Lua state; hooks of the experiment run in it, so it must outlive the run */
@@ -26,14 +26,14 @@ pare_status script_load(const char *path, const struct script_options *options,
 struct experiment *script_experiment(struct script *script); /* borrowed */
 void script_destroy(struct script *script);
 
-/* Builds a model described in scripts/lib/models.lua (or another Lua file): "resnet20", with options
- * given as inputs (shortcut = "B"); weights are zero until model_init_weights or a load. */
+/* Builds a model described in scripts/lib/models.lua (or another Lua file): "resnet20", with
+ * options given as inputs (shortcut = "B"); weights are zero until model_init_weights or a load. */
 pare_status script_build_model(const char *name, const int32_t input_dims[3], int32_t n_classes,
-                               const struct param_input *options, size_t n_options, struct error *err,
-                               struct model **out);
+                               const struct param_input *options, size_t n_options,
+                               struct error *err, struct model **out);
 
 /* Names and one-line docs of the models known: calls `item` for each. */
-pare_status script_list_models(void (*item)(void *arg, const char *name, const char *doc), void *arg,
-                               struct error *err);
+pare_status script_list_models(void (*item)(void *arg, const char *name, const char *doc),
+                               void *arg, struct error *err);
 
 #endif

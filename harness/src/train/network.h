@@ -10,8 +10,9 @@
 
 #include <stdint.h>
 
-/* Replacements that a method puts into the passes; every member may be NULL. They return a status and
- * say why through their own channel (the pipeline turns it into an error). See <pare/ext/train.h>. */
+/* Replacements that a method puts into the passes; every member may be NULL. They return a status
+ * and say why through their own channel (the pipeline turns it into an error). See
+ * <pare/ext/train.h>. */
 struct network_hooks {
     void *context;
     int (*wants_weight)(void *context, int32_t weight); /* asked once, at network_create */
@@ -19,7 +20,8 @@ struct network_hooks {
     pare_status (*weight_forward)(void *context, int32_t weight, const float *w, float *used);
     pare_status (*weight_backward)(void *context, int32_t weight, const float *w,
                                    const float *grad_used, float *grad_w);
-    pare_status (*activation_forward)(void *context, int32_t node, const float *x, float *y, int64_t n);
+    pare_status (*activation_forward)(void *context, int32_t node, const float *x, float *y,
+                                      int64_t n);
     pare_status (*activation_backward)(void *context, int32_t node, const float *x,
                                        const float *grad_y, float *grad_x, int64_t n);
 };
@@ -34,12 +36,14 @@ pare_status network_create(struct model *model, int32_t max_batch, int train,
 void network_destroy(struct network *net);
 
 /* images (n,H,W,C) fp32 -> logits (n,n_classes), the value of the last node, owned by the network.
- * Evaluation mode: batch norm by running statistics; values and weights with quantization parameters
- * lie on their grid: v = scale * (clamp(rne(v / scale) + zp, qmin, qmax) - zp): simulated accuracy. */
+ * Evaluation mode: batch norm by running statistics; values and weights with quantization
+ * parameters lie on their grid: v = scale * (clamp(rne(v / scale) + zp, qmin, qmax) - zp):
+ * simulated accuracy. */
 pare_status network_infer(struct network *net, const float *images, int32_t n, struct error *err,
                           const float **logits);
 
-/* After network_infer: called for each node's value in order, (n, node dims) fp32, input included. */
+/* After network_infer: called for each node's value in order, (n, node dims) fp32, input included.
+ */
 typedef pare_status (*network_visitor)(void *context, int32_t node, const float *value, int32_t n);
 pare_status network_infer_observed(struct network *net, const float *images, int32_t n,
                                    network_visitor visit, void *context, struct error *err,

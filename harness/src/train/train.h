@@ -16,20 +16,20 @@ enum lr_schedule { LR_LINEAR = 0, LR_COSINE = 1, LR_CONSTANT = 2 };
 
 /* Defaults: train_defaults. */
 struct train_options {
-    double epochs; /* may be a fraction */
-    int32_t batch; /* 128 */
-    double lr; /* peak, 0.1 */
+    double epochs;             /* may be a fraction */
+    int32_t batch;             /* 128 */
+    double lr;                 /* peak, 0.1 */
     enum lr_schedule schedule; /* after the warm-up, to 0 */
-    double warmup; /* fraction of all steps, linear from 0; 0.15 */
-    double momentum; /* 0.9, Nesterov */
-    double weight_decay; /* 5e-4; not on batch norm and biases */
-    double label_smoothing; /* 0 */
+    double warmup;             /* fraction of all steps, linear from 0; 0.15 */
+    double momentum;           /* 0.9, Nesterov */
+    double weight_decay;       /* 5e-4; not on batch norm and biases */
+    double label_smoothing;    /* 0 */
     int32_t shift; /* random shift by up to this many pixels with zero padding, as pad + crop; 2 for
                       digits, 4 for CIFAR; -1: by dataset */
-    int32_t flip; /* random left-right flip: 1, 0, -1: by dataset */
-    double clip_norm; /* clip the global gradient norm; 0: off */
-    struct model *teacher; /* distillation: NULL for none; borrowed */
-    double distill_weight; /* l in (1-l) CE + l T^2 KL(teacher || student) */
+    int32_t flip;  /* random left-right flip: 1, 0, -1: by dataset */
+    double clip_norm;           /* clip the global gradient norm; 0: off */
+    struct model *teacher;      /* distillation: NULL for none; borrowed */
+    double distill_weight;      /* l in (1-l) CE + l T^2 KL(teacher || student) */
     double distill_temperature; /* T */
     uint64_t seed;
 };
@@ -41,7 +41,8 @@ struct train_hooks {
     void *context;
     pare_status (*after_step)(void *context, int64_t step, double lr);
     /* After each epoch; returning a failure stops the training with it. May save a checkpoint. */
-    pare_status (*after_epoch)(void *context, int32_t epoch, double train_loss, double train_accuracy);
+    pare_status (*after_epoch)(void *context, int32_t epoch, double train_loss,
+                               double train_accuracy);
 };
 
 struct train_result {
@@ -54,14 +55,16 @@ int64_t train_n_steps(const struct dataset *ds, const struct train_options *opti
                       int64_t *steps_per_epoch);
 
 /* Trains the model in place. `label` names the progress line; NULL: silent. */
-pare_status train_run(struct model *model, const struct dataset *ds, const struct train_options *options,
-                      const struct train_hooks *hooks, struct pool *pool, const char *label,
-                      struct error *err, struct train_result *result);
+pare_status train_run(struct model *model, const struct dataset *ds,
+                      const struct train_options *options, const struct train_hooks *hooks,
+                      struct pool *pool, const char *label, struct error *err,
+                      struct train_result *result);
 
 /* Cross-entropy with label smoothing and optional distillation: mean loss over n, and its gradient.
- * logits, teacher_logits (NULL: none), grad (n,n_classes). Hinton et al. 2015 (arXiv 1503.02531). */
-double train_loss(const float *logits, const float *teacher_logits, const uint8_t *labels, int32_t n,
-                  int32_t n_classes, const struct train_options *options, float *grad);
+ * logits, teacher_logits (NULL: none), grad (n,n_classes). Hinton et al. 2015 (arXiv 1503.02531).
+ */
+double train_loss(const float *logits, const float *teacher_logits, const uint8_t *labels,
+                  int32_t n, int32_t n_classes, const struct train_options *options, float *grad);
 
 /* Runs a split through the float executor: logits (n_split, n_classes). */
 pare_status train_infer_split(struct model *model, const struct dataset *ds, enum split_id split,

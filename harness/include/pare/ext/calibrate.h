@@ -20,10 +20,10 @@ typedef struct pare_method_calibrate {
     pare_status (*begin)(void *instance, const pare_graph *graph);
 
     /* One call per node and batch, in execution order, the input node included: the value that node
-     * makes, (n, dims of the node) fp32. Passes repeat over the same batches in the same order until
-     * `end` says that it has seen enough. [main] */
-    pare_status (*observe)(void *instance, const pare_graph *graph, int32_t node, const float *value,
-                           int32_t n);
+     * makes, (n, dims of the node) fp32. Passes repeat over the same batches in the same order
+     * until `end` says that it has seen enough. [main] */
+    pare_status (*observe)(void *instance, const pare_graph *graph, int32_t node,
+                           const float *value, int32_t n);
 
     /* After each pass. *again = 1 asks for one more pass. [main] */
     pare_status (*end)(void *instance, const pare_graph *graph, int32_t *again);

@@ -11,7 +11,8 @@ extern "C" {
 
 #define PARE_BACKEND_OBSERVE "pare.backend.observe/1"
 
-/* One stored value: exactly one of `real` and `codes` is not NULL. Values fused away are not shown. */
+/* One stored value: exactly one of `real` and `codes` is not NULL. Values fused away are not shown.
+ */
 typedef pare_status (*pare_observer)(void *context, int32_t node, const float *real,
                                      const int16_t *codes, int64_t n_elems);
 
