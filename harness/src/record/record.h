@@ -11,14 +11,18 @@
 #define RECORD_SCHEMA_VERSION 1
 
 enum column {
-#define COLUMN(name, group, type, unit, doc) COL_##name,
+#define COLUMN(name, group, type, unit, repeatable, doc) COL_##name,
 #include "record/columns.inc"
 #undef COLUMN
     N_COLUMNS
 };
 
 struct column_info {
-    const char *name, *group, *type, *unit, *doc;
+    const char *name, *group;
+    const char *type; /* "text", "int" or "real" */
+    const char *unit; /* "" where there is none */
+    int repeatable; /* 1: the same in every run of the arm on one machine */
+    const char *doc;
 };
 const struct column_info *column_infos(void); /* (N_COLUMNS) */
 
