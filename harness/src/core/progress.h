@@ -13,10 +13,13 @@ struct progress {
     int is_tty, quiet;
 };
 
+/* Sets every member and prints nothing; set p->quiet afterwards for silence. `label` is borrowed
+ * until progress_end. total 0: unknown, no share and no time left are shown. */
 void progress_begin(struct progress *p, const char *label, int64_t total);
 /* `note` is a short text shown at the end of the line ("loss 0.123"); it may be "". Prints at most
  * a few times a second (terminal) or every 10 s (otherwise), with an estimate of the time left. */
 void progress_update(struct progress *p, int64_t done, const char *note);
+/* Leaves one line that says how long it took, and the note. */
 void progress_end(struct progress *p, const char *note);
 
 /* Monotonic clock, ns. */

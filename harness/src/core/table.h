@@ -24,7 +24,7 @@ pare_status table_add(struct table *table, const char *const *cells, struct erro
  */
 void table_print(const struct table *table, FILE *file, enum table_format format, int width);
 
-/* "text", "csv" or "json" -> *format. */
+/* "table" (for people), "csv" or "json" -> *format. */
 pare_status table_parse_format(const char *name, struct error *err, enum table_format *format);
 
 #endif

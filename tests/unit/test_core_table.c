@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/table.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char *const headers[] = {"name", ">value", "note", NULL};
+
+static struct table *sample(void) {
+    struct error err;
+    struct table *table = table_create(headers);
+    const char *a[] = {"ptq", "8", "caf\xc3\xa9, \"x\""};
+    const char *b[] = {"magnitude", "0.25", NULL};
+    assert_int_equal(table_add(table, a, &err), PARE_OK);
+    assert_int_equal(table_add(table, b, &err), PARE_OK);
+    return table;
+}
+
+/* Prints into a string the caller frees, and destroys the table. */
+static char *printed(struct table *table, enum table_format format, int width) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *file = open_memstream(&text, &size);
+    table_print(table, file, format, width);
+    fclose(file);
+    table_destroy(table);
+    return text;
+}
+
+static void expect(struct table *table, enum table_format format, int width, const char *wanted) {
+    char *text = printed(table, format, width);
+    assert_string_equal(text, wanted);
+    free(text);
+}
+
+static void text_is_aligned(void **state) {
+    (void)state;
+    expect(sample(), TABLE_TEXT, 0,
+           "name       value  note\n"
+           "---------  -----  ---------\n"
+           "ptq            8  caf\xc3\xa9, \"x\"\n"
+           "magnitude   0.25  \n");
+}
+
+static void text_fits_the_width(void **state) {
+    (void)state;
+    const char *const columns[] = {"pipeline", ">top1", NULL};
+    struct error err;
+    struct table *table = table_create(columns);
+    const char *row[] = {"magnitude(sparsity=0.9) + ptq(bits=8)", "0.9912"};
+    assert_int_equal(table_add(table, row, &err), PARE_OK);
+    expect(table, TABLE_TEXT, 20,
+           "pipeline        top1\n"
+           "------------  ------\n"
+           "magnitude(s\xe2\x80\xa6  0.9912\n");
+}
+
+static void numbers_are_never_shortened(void **state) {
+    (void)state;
+    const char *const columns[] = {"a", ">b", NULL};
+    struct error err;
+    struct table *table = table_create(columns);
+    const char *row[] = {"123456789012", "1234567890123456"};
+    assert_int_equal(table_add(table, row, &err), PARE_OK);
+    char *text = printed(table, TABLE_TEXT, 10);
+    assert_non_null(strstr(text, "1234567890123456"));
+    assert_non_null(strstr(text, "1234567\xe2\x80\xa6  "));
+    free(text);
+}
+
+static void control_characters_do_not_reach_the_terminal(void **state) {
+    (void)state;
+    const char *const columns[] = {"a", NULL};
+    struct error err;
+    struct table *table = table_create(columns);
+    const char *row[] = {"x\033[2Jy\n"};
+    assert_int_equal(table_add(table, row, &err), PARE_OK);
+    expect(table, TABLE_TEXT, 0, "a\n-------\nx?[2Jy?\n");
+}
+
+static void csv_quotes(void **state) {
+    (void)state;
+    expect(sample(), TABLE_CSV, 0,
+           "name,value,note\n"
+           "ptq,8,\"caf\xc3\xa9, \"\"x\"\"\"\n"
+           "magnitude,0.25,\n");
+}
+
+static void json_keeps_numbers_and_nulls(void **state) {
+    (void)state;
+    expect(sample(), TABLE_JSON, 0,
+           "[\n"
+           "  {\"name\": \"ptq\", \"value\": 8, \"note\": \"caf\xc3\xa9, \\\"x\\\"\"},\n"
+           "  {\"name\": \"magnitude\", \"value\": 0.25, \"note\": null}\n"
+           "]\n");
+    expect(table_create(headers), TABLE_JSON, 0, "[]\n");
+}
+
+static void json_numbers_are_strict(void **state) {
+    (void)state;
+    static const struct {
+        const char *cell, *json;
+    } cases[] = {
+        {"-1.5e+3", "-1.5e+3"},
+        {"0", "0"},
+        {"01", "\"01\""},
+        {"1.", "\"1.\""},
+        {"nan", "\"nan\""},
+        {"-", "\"-\""},
+        {"0x1p3", "\"0x1p3\""},
+        {"", "\"\""},
+        {"1e", "\"1e\""},
+        {"a\nb\\", "\"a\\u000ab\\\\\""},
+        {"\xff\xc3", "\"\\ufffd\\ufffd\""},
+        {"\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\""},
+    };
+    const char *const columns[] = {"c", NULL};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        struct error err;
+        struct table *table = table_create(columns);
+        assert_int_equal(table_add(table, &cases[k].cell, &err), PARE_OK);
+        char wanted[64];
+        snprintf(wanted, sizeof wanted, "[\n  {\"c\": %s}\n]\n", cases[k].json);
+        expect(table, TABLE_JSON, 0, wanted);
+    }
+}
+
+static void formats_parse(void **state) {
+    (void)state;
+    struct error err;
+    enum table_format format = TABLE_TEXT;
+    assert_int_equal(table_parse_format("json", &err, &format), PARE_OK);
+    assert_int_equal(format, TABLE_JSON);
+    assert_int_equal(table_parse_format("yaml", &err, &format), PARE_E_ARG);
+    assert_int_equal(format, TABLE_JSON);
+    assert_string_equal(err.text, "format is 'yaml', wanted table, csv or json");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(text_is_aligned),
+        cmocka_unit_test(text_fits_the_width),
+        cmocka_unit_test(numbers_are_never_shortened),
+        cmocka_unit_test(control_characters_do_not_reach_the_terminal),
+        cmocka_unit_test(csv_quotes),
+        cmocka_unit_test(json_keeps_numbers_and_nulls),
+        cmocka_unit_test(json_numbers_are_strict),
+        cmocka_unit_test(formats_parse),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
