@@ -12,11 +12,18 @@
 
 struct pool;
 
-/* n_threads >= 1, the caller of pool_run being one of them. With a topology, thread k is bound to
- * core k and the caller to core 0; NULL: not bound. Workers spin briefly, then sleep. */
+/* n_threads 1..1024, the caller of pool_run being one of them. With a topology, thread k is bound
+ * to core k and the calling thread to core 0 until pool_destroy; it is borrowed for the call only.
+ * NULL: not bound. Workers spin for 50 us (1 us where there are more threads than hardware
+ * threads), then sleep. A pool does not survive fork: create it in the child. PARE_E_RANGE,
+ * PARE_E_LIMIT when a thread cannot start, PARE_E_NOMEM. */
 pare_status pool_create(int32_t n_threads, const struct topology *topo, struct error *err,
                         struct pool **out);
+
+/* On the thread that created it, which then gets its former binding back. NULL is fine. */
 void pool_destroy(struct pool *pool);
+
+/* 1 for a NULL pool. */
 int32_t pool_n_threads(const struct pool *pool);
 
 /* "core 0 pu 0; core 1 pu 1" as read back, or "unbound". Lives as long as the pool. */

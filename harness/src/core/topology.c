@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <hwloc.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,8 @@ static int kind_rank(hwloc_topology_t hw, hwloc_const_cpuset_t cpuset) {
     if (n_kinds < 2)
         return -1;
     kind = hwloc_cpukinds_get_by_cpuset(hw, cpuset, 0);
-    if (kind < 0 || hwloc_cpukinds_get_info(hw, kind, NULL, &efficiency, NULL, NULL, 0) != 0 ||
+    if (kind < 0 ||
+        hwloc_cpukinds_get_info(hw, (unsigned)kind, NULL, &efficiency, NULL, NULL, 0) != 0 ||
         efficiency < 0)
         return -1;
     kind = n_kinds - 1 - kind; /* hwloc orders kinds from the slowest to the fastest */

@@ -5,10 +5,14 @@
 
 #include "core/error.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct topology;
 
+/* Reads the machine. What counts as usable is what cgroups allow and the calling thread may run on
+ * at this moment: create it before any thread is bound. PARE_E_UNSUPPORTED when hwloc cannot read
+ * the machine, PARE_E_NOMEM. Read-only afterwards, so all other calls are [any]. */
 pare_status topology_create(struct error *err, struct topology **out);
 void topology_destroy(struct topology *topo);
 
@@ -16,8 +20,11 @@ int32_t topology_n_cores(const struct topology *topo); /* physical cores this pr
 int32_t topology_n_pus(const struct topology *topo);   /* hardware threads it may use */
 
 /* Binds the calling thread to the k-th usable core (its first hardware thread; big cores first
- * where kinds differ), reads the binding back, and writes it as text ("core 0 pu 0"). Failing to
- * bind is not an error: the text then says "unbound: why". */
+ * where kinds differ), reads the binding back, and writes it as text ("core 0 pu 0": hwloc's
+ * logical core, the operating system's processor; " big" or " LITTLE" follows where kinds differ).
+ * From k = number of cores on come the second hardware threads; beyond all of them they are shared,
+ * round robin, and the text ends in " shared". Failing to bind is not an error: the text then says
+ * "unbound: why". */
 void topology_bind_thread(const struct topology *topo, int32_t k, char *text, size_t text_size);
 
 /* One line for people and records: "2 cores (1 socket, no SMT), L1d 48K L2 1M L3 32M". */
