@@ -8,7 +8,6 @@ static const struct column_info infos[N_COLUMNS] = {
 #undef COLUMN
 };
 
-const struct column_info *column_infos(void)
-{
+const struct column_info *column_infos(void) {
     return infos;
 }
