@@ -34,12 +34,16 @@ struct param_table {
     const char *owner;
 };
 
-struct params; /* resolved values of several tables */
+struct params; /* resolved values of several tables; names are borrowed from the tables */
 
 /* Is the table itself sane (names, types, bounds, defaults that parse)? */
 pare_status param_table_check(const struct param_table *table, struct error *err);
 
-/* Resolves inputs against n_tables tables together (a name must be in exactly one). Unknown name:
+/* Text from a command line stands for any type: true|false, a number, a string, and for lists their
+ * elements between commas. From a script, a single string or number stands for a list of one, and
+ * an empty list for either kind of list. Whole numbers reach to 2^53. Strings must be UTF-8.
+ *
+ * Resolves inputs against n_tables tables together (a name must be in exactly one). Unknown name:
  * the nearest one is named; wrong type, out of range, not a choice, not finite, missing, given
  * twice: each its own message, beginning with the parameter's name. */
 pare_status params_resolve(const struct param_table *tables, size_t n_tables,

@@ -3,6 +3,9 @@
 #ifndef PLUGIN_REGISTRY_H
 #define PLUGIN_REGISTRY_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 #include "core/error.h"
 #include "core/pool.h"
 #include "plugin/params.h"
@@ -26,8 +29,10 @@ pare_status registry_load(struct registry *reg, const char *path, struct error *
  * error (registry_rejects) and does not stop the scan. */
 pare_status registry_scan(struct registry *reg, const char *folder, struct error *err);
 
-/* Scans $PARE_PLUGIN_PATH (colon separated; these win over the built-in ones) and then home_path's
- * plugin folder. */
+/* Scans the folders of $PARE_PLUGIN_PATH (colon separated; one that cannot be read is an error),
+ * and then the folder of pare's own plugins: <folder of the executable>/../lib/pare/plugins where
+ * that exists, else that of the build. An id of $PARE_PLUGIN_PATH wins over the same id among
+ * pare's own, which then stands among the rejects. */
 pare_status registry_scan_default(struct registry *reg, struct error *err);
 
 struct plugin_entry {
@@ -35,6 +40,7 @@ struct plugin_entry {
     const pare_plugin *plugin;
     const pare_method *method; /* one of these two is not NULL */
     const pare_backend *backend;
+    const char *owner; /* "method ptq", "backend ref": for messages */
 };
 size_t registry_n_entries(const struct registry *reg);
 const struct plugin_entry *registry_entry(const struct registry *reg, size_t k);
@@ -53,7 +59,15 @@ pare_status registry_find_method(const struct registry *reg, const char *id, str
 pare_status registry_find_backend(const struct registry *reg, const char *id, struct error *err,
                                   const struct plugin_entry **out);
 
-/* Surroundings of an instance. */
+/* Asks a backend whether it can run here: *out has its score, and the reason when that is 0. A
+ * probe that fails is an error. */
+pare_status registry_probe(const struct plugin_entry *entry, struct error *err, pare_probe *out);
+
+/* The parameter table of an entry, for params_resolve; owner is "method ptq" or "backend ref", and
+ * lives as long as the registry. */
+struct param_table registry_param_table(const struct plugin_entry *entry);
+
+/* Surroundings of an instance; the patterns are copied. */
 struct instance_env {
     struct pool *pool; /* may be NULL */
     uint64_t seed;
@@ -65,7 +79,8 @@ struct instance_env {
 };
 
 /* One method or backend instance with its host table. All calls below turn a failing status into an
- * error "method ptq: <what it said>". */
+ * error "method ptq: <what it said>". `params` is borrowed until instance_destroy. A method's
+ * extensions are checked here too: what <pare/ext/...> requires is not NULL. */
 struct instance;
 
 pare_status instance_create(const struct plugin_entry *entry, const struct params *params,
@@ -83,18 +98,30 @@ const struct plugin_entry *instance_entry(const struct instance *inst);
 pare_status instance_status(struct instance *inst, pare_status status, const char *call,
                             struct error *err);
 
-/* Include/exclude patterns that match no conv2d or linear node of the graph are errors. */
+/* Include/exclude patterns that match no conv2d or linear node of the graph are errors, and so are
+ * patterns that together leave no layer selected. */
 pare_status instance_check_patterns(struct instance *inst, const pare_graph *graph,
                                     struct error *err);
 
 /* ---- pipelines: what earlier steps established ---- */
 
+#define PIPELINE_N_ASPECTS 4
+
+/* Start with all zeros. */
 struct pipeline_state {
     uint32_t established; /* pare_aspect of MASK, WEIGHT_QUANT, ACTIVATION_QUANT, TOPOLOGY */
-    char by[4][32];       /* who: id of the step, by bit order MASK, WEIGHT_QUANT, ACTIVATION_QUANT,
-                             TOPOLOGY */
+    const pare_method *by[PIPELINE_N_ASPECTS]; /* who established it last, in that order */
 };
-/* Rejects a method that would undo what is established, with the order that works. */
+
+/* Rejects a method that would undo what is established, with the order that works, if one does.
+ * A step undoes aspect E, established earlier and not in its `preserves`, if it writes
+ *   - E itself, or
+ *   - WEIGHTS, and E is MASK or WEIGHT_QUANT: new values are neither zero nor on the grid, or
+ *   - TOPOLOGY, and E is MASK, WEIGHT_QUANT or ACTIVATION_QUANT: they hang on nodes that change.
+ * Folding batch norm counts as writing TOPOLOGY, and a quantizer that folds establishes it. That
+ * alone forbids nothing that comes later except another writer of TOPOLOGY which does not preserve
+ * it: a method that merely needs batch norms to be there sees in the graph that they are gone, and
+ * says so itself. */
 pare_status pipeline_admit(struct pipeline_state *state, const pare_method *method,
                            struct error *err);
 
