@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+#include "experiment/arm.h"
+
+#include "core/alloc.h"
+#include "measure/counters.h"
+#include "measure/machine.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+pare_status arm_scenario(const char *scenario, int32_t batch, struct error *err,
+                         int32_t *samples_per_query) {
+    if (strcmp(scenario, "single") == 0 || strcmp(scenario, "offline") == 0) {
+        *samples_per_query = batch;
+        return PARE_OK;
+    }
+    if (strcmp(scenario, "multi") == 0) {
+        *samples_per_query = 8;
+        return PARE_OK;
+    }
+    return error_set(err, PARE_E_ARG, "scenario is \"%s\", wanted single, multi or offline",
+                     scenario);
+}
+
+/* One deployment as something that can be queried again and again. */
+struct querier {
+    struct deployment *dep;
+    const struct arm_request *request;
+    float *output; /* (samples_per_query,n_outputs) */
+    struct error err;
+};
+
+static pare_status query(void *context, int64_t i) {
+    struct querier *q = context;
+    const struct arm_request *r = q->request;
+    int64_t n_blocks = r->n_images / r->samples_per_query;
+    int64_t at = i % n_blocks * r->samples_per_query;
+    return deployment_run(q->dep, r->images + at * q->dep->input_elems, r->samples_per_query,
+                          &q->err, q->output);
+}
+
+/* ---- latency ---- */
+
+static void pass_sample(void *arg, size_t arm, int64_t i, double ns) {
+    const struct arm_request *r = arg;
+    if (r->sample && arm == (r->baseline ? 1u : 0u))
+        r->sample(r->sample_arg, i, ns);
+}
+
+static void record_latency(struct record *rec, const struct latency *lat) {
+    record_set_int(rec, COL_latency_n, lat->n);
+    record_set_int(rec, COL_warmup_n, lat->warmup_n);
+    record_set_real(rec, COL_first_ns, lat->first_ns);
+    record_set_real(rec, COL_min_ns, lat->min_ns);
+    record_set_real(rec, COL_median_ns, lat->median_ns);
+    record_set_real(rec, COL_median_ci_lo_ns, lat->median_ci_lo_ns);
+    record_set_real(rec, COL_median_ci_hi_ns, lat->median_ci_hi_ns);
+    record_set_real(rec, COL_p90_ns, lat->p90_ns);
+    record_set_real(rec, COL_p99_ns, lat->p99_ns);
+    record_set_real(rec, COL_mad_ns, lat->mad_ns);
+    record_set_real(rec, COL_mean_ns, lat->mean_ns);
+    record_set_real(rec, COL_cv, lat->cv);
+    record_set_int(rec, COL_outliers, lat->outliers);
+    record_set_real(rec, COL_throughput_ips, lat->throughput_ips);
+    record_set_real(rec, COL_ratio, lat->ratio);
+    record_set_real(rec, COL_ratio_ci_lo, lat->ratio_ci_lo);
+    record_set_real(rec, COL_ratio_ci_hi, lat->ratio_ci_hi);
+    record_set(rec, COL_stop_rule, lat->stop_rule);
+    record_set(rec, COL_cache_state, "hot");
+}
+
+/* The peak belongs to the arithmetic that was used: int8 where anything ran on integers. */
+static void record_peak(struct record *rec, const struct arm_request *r, double median_ns) {
+    int integer = strcmp(r->subject->info->execution, "float") != 0;
+    double peak = machine_peak_macs(integer) * r->threads;
+    double reached = (double)r->macs_dense * r->samples_per_query / (median_ns * 1e-9);
+    record_set(rec, COL_peak_kind, integer ? "int8" : "fp32");
+    record_set_real(rec, COL_peak_gmacs, peak * 1e-9);
+    record_set_real(rec, COL_fraction_of_peak, reached / peak);
+}
+
+static void record_disturbance(struct record *rec, const struct machine_state *before,
+                               const struct machine_state *after) {
+    if (before->freq_khz > 0)
+        record_set_int(rec, COL_freq_khz_before, before->freq_khz);
+    if (after->freq_khz > 0)
+        record_set_int(rec, COL_freq_khz_after, after->freq_khz);
+    if (before->load >= 0)
+        record_set_real(rec, COL_load, before->load);
+    record_set_real(rec, COL_temperature_c, after->temperature_c);
+    int64_t steal = before->steal_ticks < 0 || after->steal_ticks < 0
+                        ? -1
+                        : after->steal_ticks - before->steal_ticks;
+    if (steal >= 0)
+        record_set_int(rec, COL_steal_ticks, steal);
+    char text[128] = "";
+    if (steal > 0)
+        snprintf(text, sizeof text, "the hypervisor took %lld ticks", (long long)steal);
+    double slower = before->freq_khz > 0 ? (double)after->freq_khz / (double)before->freq_khz : 1;
+    if (after->freq_khz > 0 && fabs(slower - 1) > 0.05) {
+        size_t n = strlen(text);
+        snprintf(text + n, sizeof text - n, "%sfrequency changed by %+.0f %%", n ? "; " : "",
+                 100 * (slower - 1));
+    }
+    record_set(rec, COL_disturbed, text);
+}
+
+static pare_status measure_latency(const struct arm_request *r, struct querier *subject,
+                                   struct querier *baseline, struct error *err,
+                                   struct record *rec) {
+    struct latency_arm arms[2];
+    struct latency results[2];
+    size_t n = 0;
+    if (baseline)
+        arms[n++] = (struct latency_arm){baseline, query, r->samples_per_query};
+    arms[n++] = (struct latency_arm){subject, query, r->samples_per_query};
+    struct latency_options options;
+    latency_profile_options(r->profile, &options);
+    struct machine_state before, after;
+    machine_read_state(&before);
+    pare_status status = latency_measure(arms, n, &options, r->seed, pass_sample,
+                                         (void *)(uintptr_t)r, err, results);
+    machine_read_state(&after);
+    if (status != PARE_OK) {
+        if (subject->err.status != PARE_OK)
+            *err = subject->err;
+        else if (baseline && baseline->err.status != PARE_OK)
+            *err = baseline->err;
+        return error_prefix(err, "timing");
+    }
+    record_latency(rec, &results[n - 1]);
+    record_peak(rec, r, results[n - 1].median_ns);
+    record_disturbance(rec, &before, &after);
+    return PARE_OK;
+}
+
+/* ---- counters ---- */
+
+static const struct {
+    const char *event;
+    enum column col;
+} counted_columns[] = {
+    {"PAPI_TOT_CYC", COL_cycles},         {"PAPI_TOT_INS", COL_instructions},
+    {"PAPI_L1_DCM", COL_l1d_misses},      {"PAPI_L2_TCM", COL_l2_misses},
+    {"PAPI_L3_TCM", COL_llc_misses},      {"PAPI_BR_MSP", COL_branch_misses},
+    {"page_faults", COL_page_faults},     {"context_switches", COL_context_switches},
+    {"sde:::pare::MACS", COL_macs_executed},
+};
+enum { N_COUNTED = sizeof counted_columns / sizeof *counted_columns, COUNTED_QUERIES = 20 };
+
+static int has_column(const char *event) {
+    for (size_t k = 0; k < N_COUNTED; k++) {
+        if (strcmp(event, counted_columns[k].event) == 0)
+            return 1;
+    }
+    return 0;
+}
+
+static pare_status count_pass(struct counters *set, size_t pass, struct querier *q,
+                              struct error *err) {
+    const struct deployment *dep = q->dep;
+    int64_t samples = q->request->samples_per_query;
+    if (counters_start(set, pass, err) != PARE_OK)
+        return err->status;
+    pare_status status = PARE_OK;
+    for (int64_t i = 0; i < COUNTED_QUERIES && status == PARE_OK; i++) {
+        status = query(q, i);
+        int64_t runs = (samples + dep->max_batch - 1) / dep->max_batch;
+        counters_sde_add(set, SDE_MACS, dep->macs * samples);
+        counters_sde_add(set, SDE_WEIGHT_BYTES, dep->weight_bytes * runs);
+        counters_sde_add(set, SDE_KERNEL_CALLS, dep->info->n_kernels * runs);
+        counters_sde_add(set, SDE_FALLBACK_OPS, dep->n_fallback * runs);
+    }
+    struct error stop_err;
+    pare_status stopped = counters_stop(set, pass, &stop_err);
+    if (status != PARE_OK) {
+        *err = q->err;
+        return status;
+    }
+    if (stopped != PARE_OK)
+        *err = stop_err;
+    return stopped;
+}
+
+static void record_counters(struct record *rec, struct counters *set, const char *const *events,
+                            size_t n_events, double n_samples) {
+    json_t *others = json_object();
+    for (size_t k = 0; k < n_events; k++) {
+        int64_t value;
+        const char *reason;
+        if (!counters_value(set, k, &value, &reason))
+            continue;
+        double mean = (double)value / n_samples;
+        if (k < N_COUNTED)
+            record_set_real(rec, counted_columns[k].col, mean);
+        else
+            json_object_set_new(others, events[k], json_real(mean));
+    }
+    if (json_object_size(others) > 0) {
+        char *text = json_dumps(others, JSON_COMPACT);
+        record_set(rec, COL_counters_json, text ? text : "");
+        free(text);
+    }
+    json_decref(others);
+    record_set(rec, COL_counters_status, counters_status(set));
+    record_set_int(rec, COL_counters_samples, (int64_t)n_samples);
+}
+
+static pare_status measure_counters(const struct arm_request *r, struct querier *subject,
+                                    struct error *err, struct record *rec) {
+    const char **events = alloc_array(N_COUNTED + r->n_events, sizeof *events);
+    if (!events)
+        return error_set(err, PARE_E_NOMEM, "out of memory");
+    size_t n = 0;
+    for (size_t k = 0; k < N_COUNTED; k++)
+        events[n++] = counted_columns[k].event;
+    for (size_t k = 0; k < r->n_events; k++) {
+        if (!has_column(r->events[k]))
+            events[n++] = r->events[k];
+    }
+    struct counters *set = NULL;
+    pare_status status = counters_open(events, n, err, &set);
+    for (size_t pass = 0; status == PARE_OK && pass < counters_n_passes(set); pass++)
+        status = count_pass(set, pass, subject, err);
+    if (status == PARE_OK)
+        record_counters(rec, set, events, n, (double)COUNTED_QUERIES * r->samples_per_query);
+    else
+        error_prefix(err, "counters");
+    counters_close(set);
+    free(events);
+    return status;
+}
+
+pare_status arm_measure(const struct arm_request *r, struct error *err, struct record *rec) {
+    if (r->n_images < r->samples_per_query)
+        return error_set(err, PARE_E_RANGE, "a query takes %d images, and there are %lld",
+                         r->samples_per_query, (long long)r->n_images);
+    size_t n_outputs = (size_t)r->samples_per_query * (size_t)r->subject->n_outputs;
+    float *output = alloc_array(n_outputs, sizeof *output);
+    if (!output)
+        return error_set(err, PARE_E_NOMEM, "out of memory");
+    struct querier subject = {.dep = r->subject, .request = r, .output = output};
+    struct querier baseline = {.dep = r->baseline, .request = r, .output = output};
+    record_set_int(rec, COL_samples_per_query, r->samples_per_query);
+    pare_status status =
+        measure_latency(r, &subject, r->baseline ? &baseline : NULL, err, rec);
+    if (status == PARE_OK)
+        status = measure_counters(r, &subject, err, rec);
+    free(output);
+    return status;
+}

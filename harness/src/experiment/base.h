@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* Base models: the network that pipelines start from, one per seed where it is trained or initialised
+ * by the experiment, one in all where it is a checkpoint. */
+#ifndef EXPERIMENT_BASE_H
+#define EXPERIMENT_BASE_H
+
+#include "experiment/trial.h"
+
+struct base_env {
+    const struct experiment *exp;
+    const struct dataset *ds;
+    struct pool *pool;
+    const char *cache_dir; /* trained bases are kept here between runs; NULL: not kept */
+    int quiet;
+};
+
+/* What decides the base, for trial ids: the SHA-256 of a checkpoint, or the way to make it; malloc'd. */
+pare_status base_identity(const struct experiment *exp, struct error *err, char **out);
+
+pare_status base_create(const struct base_env *env, uint64_t seed, struct error *err,
+                        struct base **out);
+void base_destroy(struct base *base);
+
+#endif

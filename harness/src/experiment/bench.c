@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/* `pare bench`: one model on one arm. Needs no data: weights and inputs come from a seed, quantization
+ * from the method ptq calibrated on those inputs. Its rows are about time and memory, never accuracy. */
+#include "core/alloc.h"
+#include "core/rng.h"
+#include "experiment/arm.h"
+#include "experiment/fill.h"
+#include "experiment/pipeline.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { N_SEEDED_IMAGES = 64 };
+
+/* ---- a dataset made of noise ---- */
+
+static pare_status seeded_dataset(const pare_graph *graph, uint64_t seed, struct error *err,
+                                  struct dataset *ds) {
+    size_t pixels = (size_t)graph->input_dims[0] * (size_t)graph->input_dims[1] *
+                    (size_t)graph->input_dims[2];
+    size_t n_bytes = N_SEEDED_IMAGES * (pixels + 1);
+    uint8_t *bytes = alloc_array(n_bytes, 1);
+    if (!bytes)
+        return error_set(err, PARE_E_NOMEM, "out of memory for inputs");
+    pare_rng rng;
+    rng_init(&rng, seed, "bench-inputs", 0);
+    for (size_t i = 0; i < N_SEEDED_IMAGES * pixels; i++)
+        bytes[i] = (uint8_t)rng_below(&rng, 256);
+    struct dataset_split split = {N_SEEDED_IMAGES, bytes, bytes + N_SEEDED_IMAGES * pixels};
+    *ds = (struct dataset){.name = "seeded",
+                           .dims = {graph->input_dims[0], graph->input_dims[1],
+                                    graph->input_dims[2]},
+                           .n_classes = graph->n_classes,
+                           .mean = {0.5f, 0.5f, 0.5f},
+                           .stddev = {0.25f, 0.25f, 0.25f},
+                           .splits = {split, split, split},
+                           .storage = bytes};
+    return PARE_OK;
+}
+
+static float *seeded_images(const struct dataset *ds) {
+    size_t pixels = (size_t)ds->dims[0] * (size_t)ds->dims[1] * (size_t)ds->dims[2];
+    float *images = alloc_array(N_SEEDED_IMAGES * pixels, sizeof *images);
+    uint32_t items[N_SEEDED_IMAGES];
+    for (uint32_t i = 0; i < N_SEEDED_IMAGES; i++)
+        items[i] = i;
+    if (images)
+        dataset_batch(ds, SPLIT_TEST, items, N_SEEDED_IMAGES, images);
+    return images;
+}
+
+/* ---- precisions ---- */
+
+static const struct precision {
+    const char *name;
+    int bits; /* of ptq; 0: none */
+    int inner_weight_bits; /* 2: ternary, 1: binary, on all but the first and last layer; 0: as ptq */
+} precisions[] = {
+    {"fp32", 0, 0}, {"int8", 8, 0},    {"int4", 4, 0},
+    {"int2", 2, 0}, {"ternary", 8, 2}, {"binary", 8, 1},
+};
+
+static const struct precision *find_precision(const char *name, struct error *err) {
+    for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++) {
+        if (strcmp(precisions[i].name, name) == 0)
+            return &precisions[i];
+    }
+    error_set(err, PARE_E_ARG,
+              "precision is \"%s\", wanted fp32, int8, int4, int2, ternary or binary", name);
+    return NULL;
+}
+
+/* Ternary: 0 below 0.7 E|w| (Li et al. 2016, eq. 6); binary: sign. Scale E|w| of what is kept. */
+static void low_bit_channel(const float *w, int64_t n, int bits, int16_t *codes, float *scale) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += fabs((double)w[i]);
+    double threshold = bits == 2 ? 0.7 * sum / (double)n : -1;
+    double kept = 0, n_kept = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int keep = fabs((double)w[i]) > threshold;
+        codes[i] = (int16_t)(!keep ? 0 : w[i] < 0 ? -1 : 1);
+        kept += keep ? fabs((double)w[i]) : 0;
+        n_kept += keep;
+    }
+    *scale = n_kept > 0 && kept > 0 ? (float)(kept / n_kept) : 1;
+}
+
+static pare_status low_bit_weight(struct model *model, const pare_weight *w, int bits,
+                                  struct error *err) {
+    int64_t n_channels = w->dims[0], n = w->n_elems / n_channels;
+    int16_t *codes = alloc_array((size_t)w->n_elems, sizeof *codes);
+    float *scales = alloc_array((size_t)n_channels, sizeof *scales);
+    pare_status status = PARE_E_NOMEM;
+    if (codes && scales) {
+        for (int64_t c = 0; c < n_channels; c++)
+            low_bit_channel(w->data + c * n, n, bits, codes + c * n, &scales[c]);
+        pare_quant quant = {
+            .bits = bits, .qmin = -1, .qmax = 1, .axis = 0, .n = (int32_t)n_channels, .scale = scales};
+        status = model_set_weight_quant(model, w->index, &quant, codes, err);
+    } else {
+        error_set(err, PARE_E_NOMEM, "out of memory for %s", w->name);
+    }
+    free(scales);
+    free(codes);
+    return status;
+}
+
+static pare_status lower_inner_layers(struct model *model, int bits, struct error *err) {
+    const pare_graph *g = &model->graph;
+    int32_t first = -1, last = -1;
+    for (int32_t i = 0; i < g->n_nodes; i++) {
+        if (g->nodes[i]->op == PARE_OP_CONV2D || g->nodes[i]->op == PARE_OP_LINEAR) {
+            first = first < 0 ? i : first;
+            last = i;
+        }
+    }
+    for (int32_t i = first + 1; i < last; i++) {
+        const pare_weight *w = g->nodes[i]->weights[PARE_ROLE_WEIGHT];
+        if ((g->nodes[i]->op == PARE_OP_CONV2D || g->nodes[i]->op == PARE_OP_LINEAR) &&
+            low_bit_weight(model, w, bits, err) != PARE_OK)
+            return err->status;
+    }
+    return PARE_OK;
+}
+
+static pare_status quantize(struct model *model, const struct dataset *ds,
+                            const struct precision *precision, const struct bench_options *options,
+                            const struct registry *reg, struct error *err) {
+    struct param_input inputs[] = {
+        {.name = "bits", .kind = INPUT_NUMBER, .is_integer = 1, .number = precision->bits},
+        {.name = "calibration_samples",
+         .kind = INPUT_NUMBER,
+         .is_integer = 1,
+         .number = N_SEEDED_IMAGES},
+    };
+    struct step_spec step = {"ptq", 2, inputs};
+    struct pipeline_spec spec = {1, &step, 0};
+    struct pipeline *pipeline;
+    if (pipeline_resolve(&spec, reg, err, &pipeline) != PARE_OK)
+        return err->status;
+    struct pipeline_env env = {.ds = ds, .seed = options->seed};
+    pare_status status = pipeline_apply(pipeline, &env, model, err);
+    pipeline_destroy(pipeline);
+    if (status == PARE_OK && precision->inner_weight_bits)
+        status = lower_inner_layers(model, precision->inner_weight_bits, err);
+    return status;
+}
+
+/* ---- the measurement ---- */
+
+struct bench {
+    struct model *model;
+    struct dataset ds;
+    float *images;
+    struct topology *topo;
+    struct pool *pool;
+    struct deployment *dep;
+};
+
+static pare_status prepare(struct bench *b, const struct model *model, const struct registry *reg,
+                           const struct bench_options *options, int32_t samples,
+                           struct error *err) {
+    const struct precision *precision = find_precision(options->precision, err);
+    if (!precision)
+        return err->status;
+    if (seeded_dataset(&model->graph, options->seed, err, &b->ds) != PARE_OK ||
+        model_copy(model, err, &b->model) != PARE_OK)
+        return err->status;
+    b->images = seeded_images(&b->ds);
+    if (!b->images)
+        return error_set(err, PARE_E_NOMEM, "out of memory for inputs");
+    if (precision->bits && graph_is_quantized(&model->graph))
+        return error_set(err, PARE_E_ARG,
+                         "the model is quantized already: leave out --precision %s",
+                         precision->name);
+    if (precision->bits && quantize(b->model, &b->ds, precision, options, reg, err) != PARE_OK)
+        return err->status;
+    if (topology_create(err, &b->topo) != PARE_OK ||
+        pool_create(options->threads, b->topo, err, &b->pool) != PARE_OK)
+        return err->status;
+    return deployment_create(&b->model->graph, reg, options->backend, options->isa, samples,
+                             b->pool, err, &b->dep);
+}
+
+static pare_status measure(struct bench *b, const struct model *model, const struct registry *reg,
+                           const struct bench_options *options, int32_t samples,
+                           struct error *err, struct record *rec) {
+    if (deployment_check(b->dep, &b->model->graph, reg, b->images, samples < 8 ? samples : 8, err) !=
+        PARE_OK)
+        return err->status;
+    struct model_counts counts;
+    model_count(model, &counts);
+    struct arm_request request = {.subject = b->dep,
+                                  .images = b->images,
+                                  .n_images = N_SEEDED_IMAGES,
+                                  .samples_per_query = samples,
+                                  .threads = options->threads,
+                                  .profile = options->profile,
+                                  .seed = options->seed,
+                                  .macs_dense = counts.macs_dense};
+    fill_execution(rec, b->dep);
+    record_set(rec, COL_binding, pool_binding(b->pool));
+    if (fill_size(rec, b->model, model, err) != PARE_OK)
+        return err->status;
+    return arm_measure(&request, err, rec);
+}
+
+pare_status experiment_bench(const struct model *model, const struct registry *reg,
+                             const struct bench_options *options, struct error *err,
+                             struct record *rec) {
+    struct bench b = {0};
+    int32_t samples;
+    if (arm_scenario(options->scenario, options->batch, err, &samples) != PARE_OK)
+        return err->status;
+    if (options->threads < 1 || samples < 1 || samples > N_SEEDED_IMAGES)
+        return error_set(err, PARE_E_RANGE,
+                         "threads is %d and batch is %d, wanted at least 1 and 1..%d",
+                         options->threads, samples, N_SEEDED_IMAGES);
+    pare_status status = prepare(&b, model, reg, options, samples, err);
+    if (status == PARE_OK)
+        status = measure(&b, model, reg, options, samples, err, rec);
+    if (status == PARE_OK) {
+        struct machine machine;
+        machine_describe(b.topo, &machine);
+        fill_machine(rec, &machine);
+        fill_outcome(rec, PARE_OK, "");
+        record_set(rec, COL_model, model->graph.name);
+        record_set_int(rec, COL_seed, (int64_t)options->seed);
+        record_set_int(rec, COL_threads, options->threads);
+        record_set_int(rec, COL_batch, options->batch);
+        record_set(rec, COL_scenario, options->scenario);
+    }
+    deployment_destroy(b.dep);
+    pool_destroy(b.pool);
+    topology_destroy(b.topo);
+    model_destroy(b.model);
+    free(b.images);
+    free(b.ds.storage);
+    return status;
+}

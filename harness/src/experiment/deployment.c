@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+#include "experiment/deployment.h"
+
+#include "core/alloc.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static pare_status create_instance(struct deployment *dep, const struct registry *reg,
+                                   const char *backend, struct pool *pool, struct error *err) {
+    const struct plugin_entry *entry;
+    if (registry_find_backend(reg, backend, err, &entry) != PARE_OK)
+        return err->status;
+    dep->backend = entry->backend;
+    struct param_table table = {entry->backend->params, entry->backend->n_params,
+                                entry->plugin->param_desc_size, entry->backend->id};
+    if (params_resolve(&table, 1, NULL, 0, err, &dep->params) != PARE_OK)
+        return err->status;
+    struct instance_env env = {.pool = pool};
+    return instance_create(entry, dep->params, 0, &env, err, &dep->inst);
+}
+
+/* A backend that cannot be used here says why in its probe. */
+static pare_status check_probe(struct deployment *dep, struct error *err) {
+    pare_probe probe = {.struct_size = sizeof probe};
+    const pare_host *host = instance_host(dep->inst);
+    pare_status status =
+        instance_status(dep->inst, dep->backend->probe(host, &probe), "probe", err);
+    if (status == PARE_OK && probe.score <= 0)
+        return error_set(err, PARE_E_UNSUPPORTED, "backend %s cannot run here: %s",
+                         dep->backend->id, probe.reason);
+    return status;
+}
+
+static pare_status compile(struct deployment *dep, const pare_graph *graph, const char *isa,
+                           struct error *err) {
+    void *self = instance_self(dep->inst);
+    for (int32_t i = 0; i < graph->n_nodes; i++) {
+        pare_status status = dep->backend->supports(self, graph, i);
+        if (instance_status(dep->inst, status, "supports", err) != PARE_OK)
+            return err->status;
+    }
+    pare_compile_options options = {
+        .struct_size = sizeof options, .max_batch = dep->max_batch, .isa = isa};
+    pare_status status = dep->backend->compile(self, graph, &options, &dep->executable);
+    if (instance_status(dep->inst, status, "compile", err) != PARE_OK)
+        return err->status;
+    status = dep->backend->executable_info(dep->executable, &dep->info);
+    return instance_status(dep->inst, status, "executable_info", err);
+}
+
+pare_status deployment_create(const pare_graph *graph, const struct registry *reg,
+                              const char *backend, const char *isa, int32_t max_batch,
+                              struct pool *pool, struct error *err, struct deployment **out) {
+    struct deployment *dep = alloc_array(1, sizeof *dep);
+    if (!dep)
+        return error_set(err, PARE_E_NOMEM, "out of memory for backend %s", backend);
+    dep->max_batch = max_batch;
+    dep->n_outputs = graph->n_classes;
+    dep->input_elems =
+        (int64_t)graph->input_dims[0] * graph->input_dims[1] * graph->input_dims[2];
+    if (create_instance(dep, reg, backend, pool, err) != PARE_OK ||
+        check_probe(dep, err) != PARE_OK || compile(dep, graph, isa, err) != PARE_OK) {
+        deployment_destroy(dep);
+        return err->status;
+    }
+    for (int32_t i = 0; i < dep->info->n_kernels; i++) {
+        dep->macs += dep->info->kernels[i]->macs;
+        dep->weight_bytes += dep->info->kernels[i]->weight_bytes;
+        dep->n_fallback += dep->info->kernels[i]->is_fallback != 0;
+    }
+    *out = dep;
+    return PARE_OK;
+}
+
+void deployment_destroy(struct deployment *dep) {
+    if (!dep)
+        return;
+    if (dep->executable)
+        dep->backend->executable_destroy(dep->executable);
+    if (dep->inst)
+        instance_destroy(dep->inst, NULL);
+    params_destroy(dep->params);
+    free(dep);
+}
+
+pare_status deployment_run(struct deployment *dep, const float *images, int64_t n,
+                           struct error *err, float *output) {
+    for (int64_t at = 0; at < n; at += dep->max_batch) {
+        int32_t count = (int32_t)(n - at < dep->max_batch ? n - at : dep->max_batch);
+        pare_status status = dep->backend->run(dep->executable, images + at * dep->input_elems,
+                                               count, output + at * dep->n_outputs);
+        if (instance_status(dep->inst, status, "run", err) != PARE_OK)
+            return err->status;
+    }
+    return PARE_OK;
+}
+
+static pare_status check_alive(const struct deployment *dep, const float *got, int64_t n,
+                               struct error *err) {
+    int constant = 1;
+    for (int64_t i = 0; i < n; i++) {
+        if (!isfinite(got[i]))
+            return error_set(err, PARE_E_NUMERIC, "output check: backend %s gives %g for output %lld",
+                             dep->backend->id, (double)got[i], (long long)i);
+        constant &= got[i] == got[0];
+    }
+    if (constant)
+        return error_set(err, PARE_E_NUMERIC,
+                         "output check: backend %s gives the same output %g everywhere",
+                         dep->backend->id, (double)got[0]);
+    return PARE_OK;
+}
+
+static pare_status check_against(const struct deployment *dep, const float *got,
+                                 const float *wanted, int64_t n, struct error *err) {
+    float largest = 0;
+    for (int64_t i = 0; i < n; i++)
+        largest = fmaxf(largest, fabsf(wanted[i]));
+    float tolerance = strcmp(dep->info->execution, "integer") == 0 ? 0 : 1e-3f * largest;
+    for (int64_t i = 0; i < n; i++) {
+        if (fabsf(got[i] - wanted[i]) > tolerance)
+            return error_set(err, PARE_E_NUMERIC,
+                             "output check: backend %s gives %.9g for output %lld, ref gives %.9g "
+                             "(allowed difference %g)",
+                             dep->backend->id, (double)got[i], (long long)i, (double)wanted[i],
+                             (double)tolerance);
+    }
+    return PARE_OK;
+}
+
+pare_status deployment_check(struct deployment *dep, const pare_graph *graph,
+                             const struct registry *reg, const float *images, int32_t n,
+                             struct error *err) {
+    int64_t n_outputs = (int64_t)n * dep->n_outputs;
+    float *got = alloc_array((size_t)n_outputs * 2, sizeof *got);
+    if (!got)
+        return error_set(err, PARE_E_NOMEM, "out of memory");
+    float *wanted = got + n_outputs;
+    struct deployment *ref = NULL;
+    pare_status status = deployment_run(dep, images, n, err, got);
+    if (status == PARE_OK)
+        status = check_alive(dep, got, n_outputs, err);
+    if (status == PARE_OK && strcmp(dep->backend->id, "ref") != 0) {
+        status = deployment_create(graph, reg, "ref", NULL, n, NULL, err, &ref);
+        if (status == PARE_OK)
+            status = deployment_run(ref, images, n, err, wanted);
+        if (status == PARE_OK)
+            status = check_against(dep, got, wanted, n_outputs, err);
+    }
+    deployment_destroy(ref);
+    free(got);
+    return status;
+}

@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT */
+#include "experiment/pipeline.h"
+
+#include "core/alloc.h"
+#include "core/rng.h"
+#include "experiment/tables.h"
+#include "train/train.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A step's parameters come from the method's own table and, with it, the host's. */
+enum { TABLE_METHOD, TABLE_WHERE, TABLE_CALIBRATION, TABLE_TRAINING, MAX_TABLES };
+
+struct step {
+    const struct plugin_entry *entry;
+    const pare_method_calibrate *calibrate; /* NULL: the method has no such extension */
+    const pare_method_train *train;
+    struct params *params;
+};
+
+struct pipeline {
+    size_t n_steps;
+    struct step *steps;
+};
+
+static const void *extension(const pare_method *method, const char *id) {
+    return method->get_extension ? method->get_extension(id) : NULL;
+}
+
+static pare_status resolve_step(const struct step_spec *spec, const struct registry *reg,
+                                struct error *err, struct step *step) {
+    if (registry_find_method(reg, spec->method, err, &step->entry) != PARE_OK)
+        return err->status;
+    const pare_method *method = step->entry->method;
+    step->calibrate = extension(method, PARE_METHOD_CALIBRATE);
+    step->train = extension(method, PARE_METHOD_TRAIN);
+    struct param_table tables[MAX_TABLES];
+    size_t n = 0;
+    tables[n++] = (struct param_table){method->params, method->n_params,
+                                       step->entry->plugin->param_desc_size, method->id};
+    tables[n++] = tables_where();
+    if (step->calibrate)
+        tables[n++] = tables_calibration();
+    if (step->train)
+        tables[n++] = experiment_train_table();
+    return params_resolve(tables, n, spec->inputs, spec->n_inputs, err, &step->params);
+}
+
+pare_status pipeline_resolve(const struct pipeline_spec *spec, const struct registry *reg,
+                             struct error *err, struct pipeline **out) {
+    struct pipeline *pipeline = alloc_array(1, sizeof *pipeline);
+    struct step *steps = alloc_array(spec->n_steps, sizeof *steps);
+    if (!pipeline || !steps) {
+        free(pipeline);
+        free(steps);
+        return error_set(err, PARE_E_NOMEM, "out of memory for a pipeline");
+    }
+    *pipeline = (struct pipeline){spec->n_steps, steps};
+    struct pipeline_state state = {0};
+    for (size_t i = 0; i < spec->n_steps; i++) {
+        if (resolve_step(&spec->steps[i], reg, err, &steps[i]) != PARE_OK ||
+            pipeline_admit(&state, steps[i].entry->method, err) != PARE_OK) {
+            error_prefix(err, "step %zu (%s)", i + 1, spec->steps[i].method);
+            pipeline_destroy(pipeline);
+            return err->status;
+        }
+    }
+    *out = pipeline;
+    return PARE_OK;
+}
+
+void pipeline_destroy(struct pipeline *pipeline) {
+    if (!pipeline)
+        return;
+    for (size_t i = 0; i < pipeline->n_steps; i++)
+        params_destroy(pipeline->steps[i].params);
+    free(pipeline->steps);
+    free(pipeline);
+}
+
+char *pipeline_json(const struct pipeline *pipeline) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < pipeline->n_steps; i++) {
+        const struct step *step = &pipeline->steps[i];
+        char *params = params_json(step->params);
+        json_t *object = json_object();
+        json_object_set_new(object, "method", json_string(step->entry->method->id));
+        json_object_set_new(object, "version", json_string(step->entry->method->version));
+        json_object_set_new(object, "params", params ? json_loads(params, 0, NULL) : json_null());
+        json_array_append_new(list, object);
+        free(params);
+    }
+    char *text = json_dumps(list, JSON_COMPACT);
+    json_decref(list);
+    return text;
+}
+
+char *pipeline_methods(const struct pipeline *pipeline) {
+    char *text = NULL;
+    size_t n_bytes = 0;
+    FILE *out = open_memstream(&text, &n_bytes);
+    if (!out)
+        return NULL;
+    for (size_t i = 0; i < pipeline->n_steps; i++) {
+        const pare_method *method = pipeline->steps[i].entry->method;
+        fprintf(out, "%s%s %s", i ? "; " : "", method->id, method->version);
+    }
+    if (fclose(out) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+double pipeline_epochs(const struct pipeline *pipeline) {
+    double epochs = 0;
+    for (size_t i = 0; i < pipeline->n_steps; i++) {
+        if (pipeline->steps[i].train)
+            epochs += params_get(pipeline->steps[i].params, "epochs")->f;
+    }
+    return epochs;
+}
+
+const pare_param_value *pipeline_param(const struct pipeline *pipeline, const char *name) {
+    for (size_t i = 0; i < pipeline->n_steps; i++) {
+        const pare_param_value *value = params_get(pipeline->steps[i].params, name);
+        if (value)
+            return value;
+    }
+    return NULL;
+}
+
+/* ---- doing one step ---- */
+
+/* A step under way. What a method says in a hook is kept here, because the trainer between only passes
+ * the status on. */
+struct step_run {
+    const struct step *step;
+    const struct pipeline_env *env;
+    struct model *model;
+    struct instance *inst;
+    void *self;
+    struct error plugin_err;
+    int failed;
+};
+
+static pare_status note(struct step_run *run, pare_status status, const char *call) {
+    if (instance_status(run->inst, status, call, &run->plugin_err) == PARE_OK)
+        return PARE_OK;
+    run->failed = 1;
+    return run->plugin_err.status;
+}
+
+/* The plugin's own words, where it was the plugin that failed. */
+static pare_status settle(struct step_run *run, pare_status status, struct error *err) {
+    if (status != PARE_OK && run->failed)
+        *err = run->plugin_err;
+    return status;
+}
+
+static pare_status visit_value(void *context, int32_t node, const float *value, int32_t n) {
+    struct step_run *run = context;
+    return note(run,
+                run->step->calibrate->observe(run->self, &run->model->graph, node, value, n),
+                "observe");
+}
+
+/* The seed chooses the calibration images, all from the training split. */
+static uint32_t *choose_samples(const struct dataset_split *split, int64_t n, uint64_t seed) {
+    uint32_t *items = alloc_array((size_t)split->n, sizeof *items);
+    if (!items)
+        return NULL;
+    for (int64_t i = 0; i < split->n; i++)
+        items[i] = (uint32_t)i;
+    pare_rng rng;
+    rng_init(&rng, seed, "calibration", 0);
+    for (int64_t i = 0; i < n; i++) { /* the first n of a Fisher-Yates shuffle */
+        int64_t j = i + (int64_t)rng_below(&rng, (uint64_t)(split->n - i));
+        uint32_t t = items[i];
+        items[i] = items[j];
+        items[j] = t;
+    }
+    return items;
+}
+
+static pare_status observe_pass(struct step_run *run, struct network *net, const uint32_t *items,
+                                int64_t n, int32_t batch, float *images, struct error *err) {
+    for (int64_t at = 0; at < n; at += batch) {
+        int32_t count = (int32_t)(n - at < batch ? n - at : batch);
+        dataset_batch(run->env->ds, SPLIT_TRAIN, items + at, count, images);
+        const float *logits;
+        pare_status status =
+            network_infer_observed(net, images, count, visit_value, run, err, &logits);
+        if (status != PARE_OK)
+            return settle(run, status, err);
+    }
+    return PARE_OK;
+}
+
+enum { MAX_CALIBRATION_PASSES = 16 };
+
+static pare_status observe_passes(struct step_run *run, const uint32_t *items, int64_t n,
+                                  int32_t batch, struct error *err) {
+    const struct dataset *ds = run->env->ds;
+    size_t pixels = (size_t)ds->dims[0] * (size_t)ds->dims[1] * (size_t)ds->dims[2];
+    struct network *net = NULL;
+    float *images = alloc_array((size_t)batch * pixels, sizeof *images);
+    pare_status status = images ? PARE_OK : error_set(err, PARE_E_NOMEM, "out of memory");
+    if (status == PARE_OK)
+        status = network_create(run->model, batch, 0, NULL, run->env->pool, err, &net);
+    int32_t again = 1;
+    for (int pass = 0; status == PARE_OK && again; pass++) {
+        again = 0;
+        if (pass == MAX_CALIBRATION_PASSES)
+            status = error_set(err, PARE_E_PLUGIN, "asks for more than %d calibration passes",
+                               MAX_CALIBRATION_PASSES);
+        if (status == PARE_OK)
+            status = observe_pass(run, net, items, n, batch, images, err);
+        if (status == PARE_OK)
+            status = settle(
+                run,
+                note(run, run->step->calibrate->end(run->self, &run->model->graph, &again), "end"),
+                err);
+    }
+    network_destroy(net);
+    free(images);
+    return status;
+}
+
+static pare_status calibrate(struct step_run *run, struct error *err) {
+    const struct dataset_split *split = &run->env->ds->splits[SPLIT_TRAIN];
+    int64_t n = params_get(run->step->params, "calibration_samples")->i;
+    int32_t batch = (int32_t)params_get(run->step->params, "calibration_batch")->i;
+    if (n > split->n)
+        return error_set(err, PARE_E_RANGE,
+                         "calibration_samples is %lld, but the training split of %s has %lld images",
+                         (long long)n, run->env->ds->name, (long long)split->n);
+    pare_status status = settle(
+        run, note(run, run->step->calibrate->begin(run->self, &run->model->graph), "begin"), err);
+    if (status != PARE_OK)
+        return status;
+    uint32_t *items = choose_samples(split, n, run->env->seed);
+    if (!items)
+        return error_set(err, PARE_E_NOMEM, "out of memory");
+    status = observe_passes(run, items, n, batch, err);
+    free(items);
+    return status;
+}
+
+/* ---- training hooks: from the trainer's to the plugin's ---- */
+
+static int is_selected(const struct step_run *run, int32_t node) {
+    const pare_host *host = instance_host(run->inst);
+    return host->selected(host, &run->model->graph, node) == 1;
+}
+
+static int wants_weight(void *context, int32_t weight) {
+    const struct step_run *run = context;
+    const pare_weight *w = run->model->graph.weights[weight];
+    return run->step->train->weight_forward && w->role == PARE_ROLE_WEIGHT &&
+           is_selected(run, w->node);
+}
+
+static int wants_activation(void *context, int32_t node) {
+    const struct step_run *run = context;
+    return run->step->train->activation_forward && is_selected(run, node);
+}
+
+static pare_status weight_forward(void *context, int32_t weight, const float *w, float *used) {
+    struct step_run *run = context;
+    return note(run,
+                run->step->train->weight_forward(run->self, &run->model->graph, weight, w, used),
+                "weight_forward");
+}
+
+static pare_status weight_backward(void *context, int32_t weight, const float *w,
+                                   const float *grad_used, float *grad_w) {
+    struct step_run *run = context;
+    return note(run,
+                run->step->train->weight_backward(run->self, &run->model->graph, weight, w,
+                                                  grad_used, grad_w),
+                "weight_backward");
+}
+
+static pare_status activation_forward(void *context, int32_t node, const float *x, float *y,
+                                      int64_t n) {
+    struct step_run *run = context;
+    return note(run,
+                run->step->train->activation_forward(run->self, &run->model->graph, node, x, y, n),
+                "activation_forward");
+}
+
+static pare_status activation_backward(void *context, int32_t node, const float *x,
+                                       const float *grad_y, float *grad_x, int64_t n) {
+    struct step_run *run = context;
+    return note(run,
+                run->step->train->activation_backward(run->self, &run->model->graph, node, x,
+                                                      grad_y, grad_x, n),
+                "activation_backward");
+}
+
+static pare_status after_step(void *context, int64_t step, double lr) {
+    struct step_run *run = context;
+    if (!run->step->train->after_step)
+        return PARE_OK;
+    pare_train_step info = {.struct_size = sizeof info, .step = step, .lr = lr};
+    return note(run, run->step->train->after_step(run->self, &run->model->graph, &info),
+                "after_step");
+}
+
+static pare_status train_step(struct step_run *run, struct error *err) {
+    const pare_method_train *ext = run->step->train;
+    struct train_options options;
+    if (experiment_train_options(run->step->params, run->env->ds, run->env->seed, err, &options) !=
+        PARE_OK)
+        return err->status;
+    options.teacher = run->env->teacher;
+    pare_train_plan plan = {.struct_size = sizeof plan, .batch = options.batch, .lr = options.lr};
+    plan.n_steps = train_n_steps(run->env->ds, &options, &plan.steps_per_epoch);
+    pare_status status =
+        settle(run, note(run, ext->begin(run->self, &run->model->graph, &plan), "begin"), err);
+    if (status != PARE_OK)
+        return status;
+    struct train_hooks hooks = {
+        .network = {.context = run,
+                    .wants_weight = wants_weight,
+                    .wants_activation = wants_activation,
+                    .weight_forward = weight_forward,
+                    .weight_backward = weight_backward,
+                    .activation_forward = activation_forward,
+                    .activation_backward = activation_backward},
+        .context = run,
+        .after_step = after_step,
+    };
+    struct train_result result;
+    status = train_run(run->model, run->env->ds, &options, &hooks, run->env->pool, run->env->label,
+                       err, &result);
+    if (status != PARE_OK)
+        return settle(run, status, err);
+    if (!ext->end)
+        return PARE_OK;
+    return settle(run, note(run, ext->end(run->self, &run->model->graph), "end"), err);
+}
+
+static pare_status do_stages(struct step_run *run, struct error *err) {
+    const struct step *step = run->step;
+    if (instance_check_patterns(run->inst, &run->model->graph, err) != PARE_OK)
+        return err->status;
+    if (step->calibrate && calibrate(run, err) != PARE_OK)
+        return err->status;
+    const pare_method *method = step->entry->method;
+    if (method->apply) {
+        pare_status status =
+            settle(run, note(run, method->apply(run->self, &run->model->graph), "apply"), err);
+        if (status != PARE_OK)
+            return status;
+    }
+    if (step->train && params_get(step->params, "epochs")->f > 0)
+        return train_step(run, err);
+    return PARE_OK;
+}
+
+static pare_status do_step(const struct step *step, size_t index, const struct pipeline_env *env,
+                           struct model *model, struct error *err) {
+    const pare_param_value *include = params_get(step->params, "include");
+    const pare_param_value *exclude = params_get(step->params, "exclude");
+    struct instance_env inst_env = {.pool = env->pool,
+                                    .seed = env->seed,
+                                    .instance = index,
+                                    .include = include->strings,
+                                    .n_include = (size_t)include->n,
+                                    .exclude = exclude->strings,
+                                    .n_exclude = (size_t)exclude->n};
+    struct step_run run = {.step = step, .env = env, .model = model};
+    if (instance_create(step->entry, step->params, TABLE_METHOD, &inst_env, err, &run.inst) !=
+        PARE_OK)
+        return err->status;
+    run.self = instance_self(run.inst);
+    pare_status status = do_stages(&run, err);
+    instance_destroy(run.inst, NULL);
+    if (status != PARE_OK)
+        return status;
+    if (model_verify(model, err) != PARE_OK)
+        return error_prefix(err, "left the model in a bad state");
+    return PARE_OK;
+}
+
+/* What a step must not have done to what earlier steps established. */
+static pare_status check_masks_kept(const struct model *before, const struct model *after,
+                                    struct error *err) {
+    for (int32_t i = 0; i < before->graph.n_weights; i++) {
+        const pare_weight *old = before->graph.weights[i];
+        if (!old->mask)
+            continue;
+        int32_t k = model_find_weight(after, old->name);
+        const pare_weight *now = k < 0 ? NULL : after->graph.weights[k];
+        if (!now || now->n_elems != old->n_elems)
+            continue; /* the topology changed, which the order check allows or not */
+        for (int64_t e = 0; e < old->n_elems; e++) {
+            if (!old->mask[e] && now->data[e] != 0)
+                return error_set(err, PARE_E_PLUGIN,
+                                 "%s: element %lld was pruned by an earlier step and is %g now",
+                                 old->name, (long long)e, (double)now->data[e]);
+        }
+    }
+    return PARE_OK;
+}
+
+pare_status pipeline_apply(const struct pipeline *pipeline, const struct pipeline_env *env,
+                           struct model *model, struct error *err) {
+    for (size_t i = 0; i < pipeline->n_steps; i++) {
+        const struct step *step = &pipeline->steps[i];
+        struct model *before = NULL;
+        pare_status status = model_copy(model, err, &before);
+        if (status == PARE_OK)
+            status = do_step(step, i, env, model, err);
+        if (status == PARE_OK && step->entry->method->preserves & PARE_MASK)
+            status = check_masks_kept(before, model, err);
+        model_destroy(before);
+        if (status != PARE_OK)
+            return error_prefix(err, "step %zu (%s)", i + 1, step->entry->method->id);
+    }
+    return PARE_OK;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* One trial: a model built by a pipeline from a base and a seed, measured on its arms. A trial gets
+ * everything it needs in a struct trial_env and gives back rows through `emit`, so that it does not
+ * matter in which process it runs. */
+#ifndef EXPERIMENT_TRIAL_H
+#define EXPERIMENT_TRIAL_H
+
+#include "experiment/experiment.h"
+#include "experiment/pipeline.h"
+#include "measure/machine.h"
+
+/* A base model ready to be compressed, with what comparisons need. */
+struct base {
+    uint64_t seed;
+    struct model *model;
+    char sha256[65]; /* of its file */
+    float *logits; /* (n_test,n_classes), by the float executor */
+    uint8_t *predictions; /* (n_test) */
+    double top1;
+};
+
+struct trial_env {
+    const struct experiment *exp;
+    const struct registry *reg;
+    const struct dataset *ds;
+    const struct topology *topo;
+    const struct run_options *options;
+    struct pool *pool; /* all cores: training, accuracy */
+    const struct base *base;
+    const struct record *common; /* machine, run and experiment columns */
+    const float *images; /* (n_images,H,W,C) of the test split, for timing */
+    int64_t n_images;
+    /* The id of the trial that ratios compare with: the empty pipeline with the same seed. */
+    void (*baseline_id)(void *arg, uint64_t seed, char id[17]);
+    void *baseline_arg;
+    void (*sample)(void *arg, const char *arm_id, int64_t query, double ns); /* may be NULL */
+    void *sample_arg;
+};
+
+struct trial {
+    const struct pipeline_spec *spec;
+    const struct pipeline *pipeline;
+    const char *label; /* of the pipeline */
+    uint64_t seed;
+    char id[17];
+    const int32_t *arms; /* (n_arms) indices into the experiment's arms: those to be done */
+    size_t n_arms;
+};
+
+/* 16 hex digits each. */
+void trial_make_id(const struct experiment *exp, const char *base_identity,
+                   const char *pipeline_json, uint64_t seed, char id[17]);
+void trial_make_arm_id(const char *trial_id, const struct arm_spec *arm, char id[17]);
+
+/* Builds and measures. Every arm gives exactly one row to `emit`, also when it failed; only a failure
+ * of emit itself (a full disk) is returned. */
+typedef pare_status (*trial_emit)(void *context, const struct record *rec, struct error *err);
+pare_status trial_run(const struct trial_env *env, const struct trial *trial, trial_emit emit,
+                      void *context, struct error *err);
+
+#endif
