@@ -143,10 +143,14 @@ static const struct {
     const char *event;
     enum column col;
 } counted_columns[] = {
-    {"PAPI_TOT_CYC", COL_cycles},         {"PAPI_TOT_INS", COL_instructions},
-    {"PAPI_L1_DCM", COL_l1d_misses},      {"PAPI_L2_TCM", COL_l2_misses},
-    {"PAPI_L3_TCM", COL_llc_misses},      {"PAPI_BR_MSP", COL_branch_misses},
-    {"page_faults", COL_page_faults},     {"context_switches", COL_context_switches},
+    {"PAPI_TOT_CYC", COL_cycles},
+    {"PAPI_TOT_INS", COL_instructions},
+    {"PAPI_L1_DCM", COL_l1d_misses},
+    {"PAPI_L2_TCM", COL_l2_misses},
+    {"PAPI_L3_TCM", COL_llc_misses},
+    {"PAPI_BR_MSP", COL_branch_misses},
+    {"page_faults", COL_page_faults},
+    {"context_switches", COL_context_switches},
     {"sde:::pare::MACS", COL_macs_executed},
 };
 enum { N_COUNTED = sizeof counted_columns / sizeof *counted_columns, COUNTED_QUERIES = 20 };
@@ -245,8 +249,7 @@ pare_status arm_measure(const struct arm_request *r, struct error *err, struct r
     struct querier subject = {.dep = r->subject, .request = r, .output = output};
     struct querier baseline = {.dep = r->baseline, .request = r, .output = output};
     record_set_int(rec, COL_samples_per_query, r->samples_per_query);
-    pare_status status =
-        measure_latency(r, &subject, r->baseline ? &baseline : NULL, err, rec);
+    pare_status status = measure_latency(r, &subject, r->baseline ? &baseline : NULL, err, rec);
     if (status == PARE_OK)
         status = measure_counters(r, &subject, err, rec);
     free(output);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Measuring one arm: latency against a baseline in the same rounds, then counters in passes of their
- * own. Only ever called after the arm's output check has passed. */
+/* Measuring one arm: latency against a baseline in the same rounds, then counters in passes of
+ * their own. Only ever called after the arm's output check has passed. */
 #ifndef EXPERIMENT_ARM_H
 #define EXPERIMENT_ARM_H
 
@@ -9,22 +9,24 @@
 struct arm_request {
     struct deployment *subject;
     struct deployment *baseline; /* fp32 on the same backend and threads; NULL: no ratio */
-    const float *images; /* (n_images,H,W,C): queries rotate through them */
+    const float *images;         /* (n_images,H,W,C): queries rotate through them */
     int64_t n_images;
     int32_t samples_per_query;
     int32_t threads;
     enum latency_profile profile;
     uint64_t seed;
-    int64_t macs_dense; /* per sample, for the fraction of peak */
+    int64_t macs_dense;        /* per sample, for the fraction of peak */
     const char *const *events; /* counters to read, beside those that have a column */
     size_t n_events;
-    void (*sample)(void *arg, int64_t query, double ns); /* raw latencies of the subject; may be NULL */
+    void (*sample)(void *arg, int64_t query,
+                   double ns); /* raw latencies of the subject; may be NULL */
     void *sample_arg;
 };
 
 pare_status arm_measure(const struct arm_request *request, struct error *err, struct record *rec);
 
-/* Samples per query of a scenario: single and offline take `batch`, multi takes 8. Unknown: an error. */
+/* Samples per query of a scenario: single and offline take `batch`, multi takes 8. Unknown: an
+ * error. */
 pare_status arm_scenario(const char *scenario, int32_t batch, struct error *err,
                          int32_t *samples_per_query);
 

@@ -50,7 +50,8 @@ pare_status base_identity(const struct experiment *exp, struct error *err, char 
     return PARE_OK;
 }
 
-/* <cache_dir>/base-<hash of identity, data and seed>.safetensors; malloc'd, NULL without a cache. */
+/* <cache_dir>/base-<hash of identity, data and seed>.safetensors; malloc'd, NULL without a cache.
+ */
 static char *cache_path(const struct base_env *env, uint64_t seed) {
     struct error ignored;
     char *identity;
@@ -133,7 +134,8 @@ pare_status base_create(const struct base_env *env, uint64_t seed, struct error 
     if (!base)
         return error_set(err, PARE_E_NOMEM, "out of memory");
     base->seed = seed;
-    if (make_model(env, seed, err, &base->model) != PARE_OK || evaluate(env, base, err) != PARE_OK) {
+    if (make_model(env, seed, err, &base->model) != PARE_OK ||
+        evaluate(env, base, err) != PARE_OK) {
         base_destroy(base);
         return error_prefix(err, "base model %s", env->exp->model.label);
     }

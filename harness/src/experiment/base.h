@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Base models: the network that pipelines start from, one per seed where it is trained or initialised
- * by the experiment, one in all where it is a checkpoint. */
+/* Base models: the network that pipelines start from, one per seed where it is trained or
+ * initialised by the experiment, one in all where it is a checkpoint. */
 #ifndef EXPERIMENT_BASE_H
 #define EXPERIMENT_BASE_H
 
@@ -14,7 +14,8 @@ struct base_env {
     int quiet;
 };
 
-/* What decides the base, for trial ids: the SHA-256 of a checkpoint, or the way to make it; malloc'd. */
+/* What decides the base, for trial ids: the SHA-256 of a checkpoint, or the way to make it;
+ * malloc'd. */
 pare_status base_identity(const struct experiment *exp, struct error *err, char **out);
 
 pare_status base_create(const struct base_env *env, uint64_t seed, struct error *err,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* `pare bench`: one model on one arm. Needs no data: weights and inputs come from a seed, quantization
- * from the method ptq calibrated on those inputs. Its rows are about time and memory, never accuracy. */
+/* `pare bench`: one model on one arm. Needs no data: weights and inputs come from a seed,
+ * quantization from the method ptq calibrated on those inputs. Its rows are about time and memory,
+ * never accuracy. */
 #include "core/alloc.h"
 #include "core/rng.h"
 #include "experiment/arm.h"
@@ -17,8 +18,8 @@ enum { N_SEEDED_IMAGES = 64 };
 
 static pare_status seeded_dataset(const pare_graph *graph, uint64_t seed, struct error *err,
                                   struct dataset *ds) {
-    size_t pixels = (size_t)graph->input_dims[0] * (size_t)graph->input_dims[1] *
-                    (size_t)graph->input_dims[2];
+    size_t pixels =
+        (size_t)graph->input_dims[0] * (size_t)graph->input_dims[1] * (size_t)graph->input_dims[2];
     size_t n_bytes = N_SEEDED_IMAGES * (pixels + 1);
     uint8_t *bytes = alloc_array(n_bytes, 1);
     if (!bytes)
@@ -28,14 +29,14 @@ static pare_status seeded_dataset(const pare_graph *graph, uint64_t seed, struct
     for (size_t i = 0; i < N_SEEDED_IMAGES * pixels; i++)
         bytes[i] = (uint8_t)rng_below(&rng, 256);
     struct dataset_split split = {N_SEEDED_IMAGES, bytes, bytes + N_SEEDED_IMAGES * pixels};
-    *ds = (struct dataset){.name = "seeded",
-                           .dims = {graph->input_dims[0], graph->input_dims[1],
-                                    graph->input_dims[2]},
-                           .n_classes = graph->n_classes,
-                           .mean = {0.5f, 0.5f, 0.5f},
-                           .stddev = {0.25f, 0.25f, 0.25f},
-                           .splits = {split, split, split},
-                           .storage = bytes};
+    *ds =
+        (struct dataset){.name = "seeded",
+                         .dims = {graph->input_dims[0], graph->input_dims[1], graph->input_dims[2]},
+                         .n_classes = graph->n_classes,
+                         .mean = {0.5f, 0.5f, 0.5f},
+                         .stddev = {0.25f, 0.25f, 0.25f},
+                         .splits = {split, split, split},
+                         .storage = bytes};
     return PARE_OK;
 }
 
@@ -54,8 +55,9 @@ static float *seeded_images(const struct dataset *ds) {
 
 static const struct precision {
     const char *name;
-    int bits; /* of ptq; 0: none */
-    int inner_weight_bits; /* 2: ternary, 1: binary, on all but the first and last layer; 0: as ptq */
+    int bits;              /* of ptq; 0: none */
+    int inner_weight_bits; /* 2: ternary, 1: binary, on all but the first and last layer; 0: as ptq
+                            */
 } precisions[] = {
     {"fp32", 0, 0}, {"int8", 8, 0},    {"int4", 4, 0},
     {"int2", 2, 0}, {"ternary", 8, 2}, {"binary", 8, 1},
@@ -96,8 +98,12 @@ static pare_status low_bit_weight(struct model *model, const pare_weight *w, int
     if (codes && scales) {
         for (int64_t c = 0; c < n_channels; c++)
             low_bit_channel(w->data + c * n, n, bits, codes + c * n, &scales[c]);
-        pare_quant quant = {
-            .bits = bits, .qmin = -1, .qmax = 1, .axis = 0, .n = (int32_t)n_channels, .scale = scales};
+        pare_quant quant = {.bits = bits,
+                            .qmin = -1,
+                            .qmax = 1,
+                            .axis = 0,
+                            .n = (int32_t)n_channels,
+                            .scale = scales};
         status = model_set_weight_quant(model, w->index, &quant, codes, err);
     } else {
         error_set(err, PARE_E_NOMEM, "out of memory for %s", w->name);
@@ -185,10 +191,10 @@ static pare_status prepare(struct bench *b, const struct model *model, const str
 }
 
 static pare_status measure(struct bench *b, const struct model *model, const struct registry *reg,
-                           const struct bench_options *options, int32_t samples,
-                           struct error *err, struct record *rec) {
-    if (deployment_check(b->dep, &b->model->graph, reg, b->images, samples < 8 ? samples : 8, err) !=
-        PARE_OK)
+                           const struct bench_options *options, int32_t samples, struct error *err,
+                           struct record *rec) {
+    if (deployment_check(b->dep, &b->model->graph, reg, b->images, samples < 8 ? samples : 8,
+                         err) != PARE_OK)
         return err->status;
     struct model_counts counts;
     model_count(model, &counts);

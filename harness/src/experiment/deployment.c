@@ -58,8 +58,7 @@ pare_status deployment_create(const pare_graph *graph, const struct registry *re
         return error_set(err, PARE_E_NOMEM, "out of memory for backend %s", backend);
     dep->max_batch = max_batch;
     dep->n_outputs = graph->n_classes;
-    dep->input_elems =
-        (int64_t)graph->input_dims[0] * graph->input_dims[1] * graph->input_dims[2];
+    dep->input_elems = (int64_t)graph->input_dims[0] * graph->input_dims[1] * graph->input_dims[2];
     if (create_instance(dep, reg, backend, pool, err) != PARE_OK ||
         check_probe(dep, err) != PARE_OK || compile(dep, graph, isa, err) != PARE_OK) {
         deployment_destroy(dep);
@@ -102,8 +101,9 @@ static pare_status check_alive(const struct deployment *dep, const float *got, i
     int constant = 1;
     for (int64_t i = 0; i < n; i++) {
         if (!isfinite(got[i]))
-            return error_set(err, PARE_E_NUMERIC, "output check: backend %s gives %g for output %lld",
-                             dep->backend->id, (double)got[i], (long long)i);
+            return error_set(err, PARE_E_NUMERIC,
+                             "output check: backend %s gives %g for output %lld", dep->backend->id,
+                             (double)got[i], (long long)i);
         constant &= got[i] == got[0];
     }
     if (constant)

@@ -13,12 +13,13 @@ struct deployment {
     struct params *params;
     int32_t max_batch;
     int32_t n_outputs;
-    int64_t input_elems; /* per sample */
+    int64_t input_elems;        /* per sample */
     int64_t macs, weight_bytes; /* executed per sample; packed weights read per run */
     int32_t n_fallback;
 };
 
-/* `backend` is an id or "auto"; `isa` NULL: the best one. An unsupported node: PARE_E_UNSUPPORTED. */
+/* `backend` is an id or "auto"; `isa` NULL: the best one. An unsupported node: PARE_E_UNSUPPORTED.
+ */
 pare_status deployment_create(const pare_graph *graph, const struct registry *reg,
                               const char *backend, const char *isa, int32_t max_batch,
                               struct pool *pool, struct error *err, struct deployment **out);
@@ -28,9 +29,9 @@ void deployment_destroy(struct deployment *dep);
 pare_status deployment_run(struct deployment *dep, const float *images, int64_t n,
                            struct error *err, float *output);
 
-/* Does it compute the right thing? Against backend "ref" on the given images: integer executions bit
- * for bit, others within 1e-3 of the largest output. `ref` itself is checked to be finite and not
- * constant. PARE_E_NUMERIC with what differs. images (n,H,W,C). */
+/* Does it compute the right thing? Against backend "ref" on the given images: integer executions
+ * bit for bit, others within 1e-3 of the largest output. `ref` itself is checked to be finite and
+ * not constant. PARE_E_NUMERIC with what differs. images (n,H,W,C). */
 pare_status deployment_check(struct deployment *dep, const pare_graph *graph,
                              const struct registry *reg, const float *images, int32_t n,
                              struct error *err);

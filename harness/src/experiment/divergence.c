@@ -12,7 +12,7 @@ struct search {
     const pare_graph *graph;
     int32_t n;
     int16_t **codes; /* by node: (n, node dims), NULL where not quantized */
-    int32_t first; /* node, -1: none */
+    int32_t first;   /* node, -1: none */
     int no_memory;
 };
 
@@ -56,9 +56,8 @@ static pare_status compare_deployed(void *context, int32_t node, const float *re
     return PARE_OK;
 }
 
-static pare_status search(struct search *s, struct deployment *dep,
-                          const pare_backend_observe *ext, struct model *model,
-                          const float *images, struct error *err) {
+static pare_status search(struct search *s, struct deployment *dep, const pare_backend_observe *ext,
+                          struct model *model, const float *images, struct error *err) {
     struct network *net = NULL;
     float *output = alloc_array((size_t)s->n * (size_t)dep->n_outputs, sizeof *output);
     if (!output)

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 
 pare_status experiment_infer_split(struct instance *backend, void *executable, int32_t batch,
-                                   const struct dataset *ds, enum split_id split,
-                                   struct error *err, float *logits) {
+                                   const struct dataset *ds, enum split_id split, struct error *err,
+                                   float *logits) {
     const pare_backend *b = instance_entry(backend)->backend;
     int64_t n = ds->splits[split].n;
     size_t pixels = (size_t)ds->dims[0] * (size_t)ds->dims[1] * (size_t)ds->dims[2];
@@ -37,7 +37,7 @@ struct evaluation {
     struct dataset *ds;
     enum split_id split;
     struct pool *pool;
-    float *logits; /* (n,n_classes) */
+    float *logits;                    /* (n,n_classes) */
     uint8_t *predictions, *simulated; /* (n) each */
 };
 
@@ -62,8 +62,7 @@ static pare_status evaluate_deployed(struct evaluation *e, const char *backend,
     return status;
 }
 
-static pare_status evaluate_simulated(struct evaluation *e, struct error *err,
-                                      struct record *rec) {
+static pare_status evaluate_simulated(struct evaluation *e, struct error *err, struct record *rec) {
     const struct dataset_split *split = &e->ds->splits[e->split];
     struct accuracy acc;
     if (!graph_is_quantized(&e->model->graph))
@@ -85,11 +84,12 @@ static pare_status check_fits(const struct evaluation *e, struct error *err) {
     if (g->n_classes == ds->n_classes && g->input_dims[0] == ds->dims[0] &&
         g->input_dims[1] == ds->dims[1] && g->input_dims[2] == ds->dims[2])
         return PARE_OK;
-    return error_set(err, PARE_E_ARG,
-                     "the model takes %dx%dx%d and gives %d classes, dataset %s has %dx%dx%d and %d "
-                     "classes",
-                     g->input_dims[0], g->input_dims[1], g->input_dims[2], g->n_classes, ds->name,
-                     ds->dims[0], ds->dims[1], ds->dims[2], ds->n_classes);
+    return error_set(
+        err, PARE_E_ARG,
+        "the model takes %dx%dx%d and gives %d classes, dataset %s has %dx%dx%d and %d "
+        "classes",
+        g->input_dims[0], g->input_dims[1], g->input_dims[2], g->n_classes, ds->name, ds->dims[0],
+        ds->dims[1], ds->dims[2], ds->n_classes);
 }
 
 pare_status experiment_eval(struct model *model, const char *dataset, enum split_id split,

@@ -135,8 +135,8 @@ const pare_param_value *pipeline_param(const struct pipeline *pipeline, const ch
 
 /* ---- doing one step ---- */
 
-/* A step under way. What a method says in a hook is kept here, because the trainer between only passes
- * the status on. */
+/* A step under way. What a method says in a hook is kept here, because the trainer between only
+ * passes the status on. */
 struct step_run {
     const struct step *step;
     const struct pipeline_env *env;
@@ -163,8 +163,7 @@ static pare_status settle(struct step_run *run, pare_status status, struct error
 
 static pare_status visit_value(void *context, int32_t node, const float *value, int32_t n) {
     struct step_run *run = context;
-    return note(run,
-                run->step->calibrate->observe(run->self, &run->model->graph, node, value, n),
+    return note(run, run->step->calibrate->observe(run->self, &run->model->graph, node, value, n),
                 "observe");
 }
 
@@ -235,9 +234,10 @@ static pare_status calibrate(struct step_run *run, struct error *err) {
     int64_t n = params_get(run->step->params, "calibration_samples")->i;
     int32_t batch = (int32_t)params_get(run->step->params, "calibration_batch")->i;
     if (n > split->n)
-        return error_set(err, PARE_E_RANGE,
-                         "calibration_samples is %lld, but the training split of %s has %lld images",
-                         (long long)n, run->env->ds->name, (long long)split->n);
+        return error_set(
+            err, PARE_E_RANGE,
+            "calibration_samples is %lld, but the training split of %s has %lld images",
+            (long long)n, run->env->ds->name, (long long)split->n);
     pare_status status = settle(
         run, note(run, run->step->calibrate->begin(run->self, &run->model->graph), "begin"), err);
     if (status != PARE_OK)

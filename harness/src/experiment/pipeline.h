@@ -12,7 +12,8 @@ pare_status pipeline_resolve(const struct pipeline_spec *spec, const struct regi
                              struct error *err, struct pipeline **out);
 void pipeline_destroy(struct pipeline *pipeline);
 
-/* [{"method":"ptq","version":"1.0.0","params":{...}}]: everything that decides the result; malloc'd. */
+/* [{"method":"ptq","version":"1.0.0","params":{...}}]: everything that decides the result;
+ * malloc'd. */
 char *pipeline_json(const struct pipeline *pipeline);
 
 /* "ptq 1.0.0; magnitude 1.0.0": the plugins in use; malloc'd. */

@@ -32,7 +32,7 @@ struct runner {
     struct topology *topo;
     struct pool *pool;
     struct base **bases; /* (n_seeds), made when first needed */
-    float *images; /* (n_images,H,W,C) for timing */
+    float *images;       /* (n_images,H,W,C) for timing */
     int64_t n_images;
     struct record_file *file;
     FILE *samples;
@@ -74,13 +74,14 @@ static pare_status check_dims(const struct experiment *exp, struct error *err) {
     if (!info)
         return err->status;
     const pare_graph *g = &exp->model.model->graph;
-    if (memcmp(info->dims, g->input_dims, sizeof info->dims) != 0 || info->n_classes != g->n_classes)
-        return error_set(err, PARE_E_ARG,
-                         "model %s takes %dx%dx%d and gives %d classes, dataset %s has %dx%dx%d and "
-                         "%d classes",
-                         exp->model.label, g->input_dims[0], g->input_dims[1], g->input_dims[2],
-                         g->n_classes, info->name, info->dims[0], info->dims[1], info->dims[2],
-                         info->n_classes);
+    if (memcmp(info->dims, g->input_dims, sizeof info->dims) != 0 ||
+        info->n_classes != g->n_classes)
+        return error_set(
+            err, PARE_E_ARG,
+            "model %s takes %dx%dx%d and gives %d classes, dataset %s has %dx%dx%d and "
+            "%d classes",
+            exp->model.label, g->input_dims[0], g->input_dims[1], g->input_dims[2], g->n_classes,
+            info->name, info->dims[0], info->dims[1], info->dims[2], info->n_classes);
     return PARE_OK;
 }
 
@@ -111,8 +112,7 @@ static pare_status read_done(struct runner *r, struct error *err) {
     r->done = alloc_array(n_rows, sizeof *r->done);
     for (size_t i = 0; r->done && i < n_rows; i++) {
         if (strcmp(record_get(&rows[i], COL_status), "ok") == 0)
-            snprintf(r->done[r->n_done++], sizeof *r->done, "%s",
-                     record_get(&rows[i], COL_arm_id));
+            snprintf(r->done[r->n_done++], sizeof *r->done, "%s", record_get(&rows[i], COL_arm_id));
     }
     record_rows_free(rows, n_rows);
     r->summary->first_row = n_rows;
@@ -177,7 +177,8 @@ static pare_status prepare(struct runner *r, struct error *err) {
     if (base_identity(r->exp, err, &r->identity) != PARE_OK || read_done(r, err) != PARE_OK)
         return err->status;
     if (r->options->dry_run) {
-        const char *headers[] = {">trial", "trial_id", "pipeline", ">seed", ">arms", ">to do", NULL};
+        const char *headers[] = {">trial", "trial_id", "pipeline", ">seed",
+                                 ">arms",  ">to do",   NULL};
         r->plan = table_create(headers);
         return r->plan ? PARE_OK : error_set(err, PARE_E_NOMEM, "out of memory");
     }
@@ -253,8 +254,10 @@ static pare_status emit(void *context, const struct record *rec, struct error *e
     if (r->samples)
         fflush(r->samples);
     int ok = strcmp(record_get(rec, COL_status), "ok") == 0;
-    r->summary->n_done += ok;
-    r->summary->n_failed += !ok;
+    if (ok)
+        r->summary->n_done++;
+    else
+        r->summary->n_failed++;
     if (!r->options->quiet && !ok)
         fprintf(stderr, "  failed: %s\n", record_get(rec, COL_error));
     if (r->exp->hooks.on_record)
@@ -300,14 +303,15 @@ static void announce(const struct runner *r, const struct trial *trial) {
         format_duration(seconds / (double)n_before * (double)(n_total - n_before), left);
     }
     fprintf(stderr, "[%zu/%zu] %s, seed %llu%s%s%s\n", r->summary->n_trials, n_total, trial->label,
-            (unsigned long long)trial->seed, left[0] ? " (about " : "", left, left[0] ? " left)" : "");
+            (unsigned long long)trial->seed, left[0] ? " (about " : "", left,
+            left[0] ? " left)" : "");
 }
 
 static pare_status do_trial(struct runner *r, struct trial *trial, size_t seed_index,
                             struct error *err) {
     int go = 1;
-    if (r->exp->hooks.on_trial &&
-        r->exp->hooks.on_trial(r->exp->hooks.context, trial->spec, trial->seed, &go, err) != PARE_OK)
+    if (r->exp->hooks.on_trial && r->exp->hooks.on_trial(r->exp->hooks.context, trial->spec,
+                                                         trial->seed, &go, err) != PARE_OK)
         return err->status;
     if (!go) {
         r->summary->n_skipped += trial->n_arms;
@@ -419,11 +423,8 @@ pare_status experiment_run(struct experiment *exp, const struct registry *reg,
                            const struct run_options *options, struct error *err,
                            struct run_summary *summary) {
     *summary = (struct run_summary){0};
-    struct runner r = {.exp = exp,
-                       .reg = reg,
-                       .options = options,
-                       .summary = summary,
-                       .start_ns = clock_ns()};
+    struct runner r = {
+        .exp = exp, .reg = reg, .options = options, .summary = summary, .start_ns = clock_ns()};
     if (experiment_check(exp, reg, err) != PARE_OK)
         return err->status;
     pare_status status = prepare(&r, err);

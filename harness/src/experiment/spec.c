@@ -46,8 +46,7 @@ void experiment_clear(struct experiment *exp) {
 
 pare_status experiment_propose(struct experiment *exp, struct pipeline_spec *take,
                                struct error *err) {
-    struct pipeline_spec *grown =
-        alloc_resize(exp->pipelines, exp->n_pipelines + 1, sizeof *grown);
+    struct pipeline_spec *grown = alloc_resize(exp->pipelines, exp->n_pipelines + 1, sizeof *grown);
     if (!grown)
         return error_set(err, PARE_E_NOMEM, "out of memory for one more pipeline");
     exp->pipelines = grown;

@@ -90,6 +90,7 @@ pare_status experiment_train_options(const struct params *params, const struct d
     out->distill_temperature = real_of(params, "distill_temperature");
     out->seed = seed;
     if (out->epochs <= 0)
-        return error_set(err, PARE_E_RANGE, "epochs is %g, wanted more than 0 (train { epochs = 10 })", out->epochs);
+        return error_set(err, PARE_E_RANGE,
+                         "epochs is %g, wanted more than 0 (train { epochs = 10 })", out->epochs);
     return PARE_OK;
 }

@@ -5,7 +5,7 @@
 
 #include "plugin/params.h"
 
-struct param_table tables_where(void); /* include, exclude */
+struct param_table tables_where(void);       /* include, exclude */
 struct param_table tables_calibration(void); /* calibration_samples, calibration_batch */
 
 #endif

@@ -20,10 +20,10 @@ static void hex_id(const char *text, char id[17]) {
 void trial_make_id(const struct experiment *exp, const char *base_identity,
                    const char *pipeline_json, uint64_t seed, char id[17]) {
     const struct dataset_options *d = &exp->data_options;
-    char *text = alloc_printf("%s|%s|%lld,%lld,%lld|%s|%s|%s|%llu", exp->name, exp->dataset,
-                              (long long)d->max_train, (long long)d->max_val,
-                              (long long)d->max_test, exp->model.label, base_identity,
-                              pipeline_json, (unsigned long long)seed);
+    char *text =
+        alloc_printf("%s|%s|%lld,%lld,%lld|%s|%s|%s|%llu", exp->name, exp->dataset,
+                     (long long)d->max_train, (long long)d->max_val, (long long)d->max_test,
+                     exp->model.label, base_identity, pipeline_json, (unsigned long long)seed);
     hex_id(text ? text : "", id);
     free(text);
 }
@@ -40,10 +40,10 @@ struct build {
     const struct trial_env *env;
     const struct trial *trial;
     struct model *model;
-    struct record rec; /* columns that all arms share */
-    float *logits; /* (n_test,n_classes): deployed, of the last backend evaluated */
+    struct record rec;    /* columns that all arms share */
+    float *logits;        /* (n_test,n_classes): deployed, of the last backend evaluated */
     uint8_t *predictions; /* (n_test) of the same */
-    uint8_t *simulated; /* (n_test), NULL when nothing is quantized */
+    uint8_t *simulated;   /* (n_test), NULL when nothing is quantized */
 };
 
 static void copy_record(const struct record *from, struct record *to) {
@@ -112,8 +112,8 @@ static pare_status build_model(struct build *b, struct error *err) {
 /* ---- one arm ---- */
 
 /* Accuracy on the backend, with all cores and large batches: results do not depend on either. */
-static pare_status measure_accuracy(struct build *b, const struct arm_spec *arm,
-                                    struct error *err, struct record *rec) {
+static pare_status measure_accuracy(struct build *b, const struct arm_spec *arm, struct error *err,
+                                    struct record *rec) {
     const struct trial_env *env = b->env;
     const struct dataset_split *test = &env->ds->splits[SPLIT_TEST];
     struct deployment *dep;
@@ -233,10 +233,27 @@ static void start_row(const struct build *b, const struct arm_spec *arm, struct 
 
 /* An arm's accuracy is that of its backend: measured once per backend and copied. */
 static const enum column accuracy_columns[] = {
-    COL_n_samples, COL_top1, COL_top1_ci_lo, COL_top1_ci_hi, COL_top5, COL_loss,
-    COL_precision_macro, COL_recall_macro, COL_f1_macro, COL_precision_micro, COL_recall_micro,
-    COL_f1_micro, COL_precision_weighted, COL_recall_weighted, COL_f1_weighted, COL_flips_lost,
-    COL_flips_won, COL_mcnemar_p, COL_agreement, COL_agreement_simulated, COL_diverging_layer,
+    COL_n_samples,
+    COL_top1,
+    COL_top1_ci_lo,
+    COL_top1_ci_hi,
+    COL_top5,
+    COL_loss,
+    COL_precision_macro,
+    COL_recall_macro,
+    COL_f1_macro,
+    COL_precision_micro,
+    COL_recall_micro,
+    COL_f1_micro,
+    COL_precision_weighted,
+    COL_recall_weighted,
+    COL_f1_weighted,
+    COL_flips_lost,
+    COL_flips_won,
+    COL_mcnemar_p,
+    COL_agreement,
+    COL_agreement_simulated,
+    COL_diverging_layer,
     COL_split,
 };
 

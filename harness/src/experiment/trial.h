@@ -13,8 +13,8 @@
 struct base {
     uint64_t seed;
     struct model *model;
-    char sha256[65]; /* of its file */
-    float *logits; /* (n_test,n_classes), by the float executor */
+    char sha256[65];      /* of its file */
+    float *logits;        /* (n_test,n_classes), by the float executor */
     uint8_t *predictions; /* (n_test) */
     double top1;
 };
@@ -28,7 +28,7 @@ struct trial_env {
     struct pool *pool; /* all cores: training, accuracy */
     const struct base *base;
     const struct record *common; /* machine, run and experiment columns */
-    const float *images; /* (n_images,H,W,C) of the test split, for timing */
+    const float *images;         /* (n_images,H,W,C) of the test split, for timing */
     int64_t n_images;
     /* The id of the trial that ratios compare with: the empty pipeline with the same seed. */
     void (*baseline_id)(void *arg, uint64_t seed, char id[17]);
@@ -52,8 +52,8 @@ void trial_make_id(const struct experiment *exp, const char *base_identity,
                    const char *pipeline_json, uint64_t seed, char id[17]);
 void trial_make_arm_id(const char *trial_id, const struct arm_spec *arm, char id[17]);
 
-/* Builds and measures. Every arm gives exactly one row to `emit`, also when it failed; only a failure
- * of emit itself (a full disk) is returned. */
+/* Builds and measures. Every arm gives exactly one row to `emit`, also when it failed; only a
+ * failure of emit itself (a full disk) is returned. */
 typedef pare_status (*trial_emit)(void *context, const struct record *rec, struct error *err);
 pare_status trial_run(const struct trial_env *env, const struct trial *trial, trial_emit emit,
                       void *context, struct error *err);
