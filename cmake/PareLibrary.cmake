@@ -47,6 +47,8 @@ function(pare_library name)
   target_link_libraries(pare_${name} PUBLIC pare_headers ${depends} PRIVATE pare_flags ${ARG_LINK})
 endfunction()
 
+add_custom_target(plugins)
+
 # pare_plugin(NAME SOURCES file... [LINK lib...]): NAME.so in <build>/plugins, seeing only the public
 # headers.
 function(pare_plugin name)
@@ -55,6 +57,7 @@ function(pare_plugin name)
   set_target_properties(plugin_${name} PROPERTIES
     PREFIX "" OUTPUT_NAME ${name} LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/plugins)
   target_link_libraries(plugin_${name} PRIVATE pare_headers pare_flags ${ARG_LINK})
+  add_dependencies(plugins plugin_${name})
   install(TARGETS plugin_${name} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/pare/plugins)
 endfunction()
 
@@ -68,5 +71,7 @@ function(pare_test source)
   target_compile_definitions(${name} PRIVATE
     TEST_SOURCE_DIR="${PROJECT_SOURCE_DIR}" TEST_BINARY_DIR="${PROJECT_BINARY_DIR}")
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES ENVIRONMENT "PARE_HOME=${PROJECT_SOURCE_DIR}" TIMEOUT 300)
+  get_filename_component(label ${CMAKE_CURRENT_SOURCE_DIR} NAME)
+  set_tests_properties(${name} PROPERTIES
+    ENVIRONMENT "PARE_HOME=${PROJECT_SOURCE_DIR}" TIMEOUT 300 LABELS ${label})
 endfunction()
