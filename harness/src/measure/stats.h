@@ -13,8 +13,8 @@ void stats_sort(double *x, size_t n);
 double stats_quantile(const double *sorted, size_t n, double q);
 
 /* Distribution-free interval of the median by order statistics (binomial): indices lo, hi (0-based)
- * of the sorted sample; returns the true coverage, 0 if n is too small for `level` (n < 6 at 0.95).
- */
+ * of the sorted sample; returns the true coverage, >= level, or 0 with the indices untouched if n
+ * is too small for `level` (n < 6 at 0.95). */
 double stats_median_interval(size_t n, double level, size_t *lo, size_t *hi);
 
 /* Median absolute deviation, times 1.4826 (consistent for the normal). `scratch` (n). */
@@ -26,7 +26,8 @@ void stats_wilson(int64_t k, int64_t n, double *lo, double *hi);
 /* Exact two-sided McNemar test (binomial, p = 1/2) of b against c discordant pairs. */
 double stats_mcnemar_exact(int64_t b, int64_t c);
 
-/* log of the binomial coefficient, from lgamma-free exact sums; n up to 1e6. */
+/* log of the binomial coefficient, from lgamma-free exact sums; n up to 1e6. -INFINITY unless
+ * 0 <= k <= n. */
 double stats_log_choose(int64_t n, int64_t k);
 
 #endif
