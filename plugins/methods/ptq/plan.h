@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* Which values of a graph are quantized. */
+#ifndef PTQ_PLAN_H
+#define PTQ_PLAN_H
+
+#include <pare/plugin.h>
+
+/* For each value (node) one of these, or the index of the node whose grid it shares. */
+#define PLAN_FLOAT (-1) /* stays float */
+
+struct plan {
+    const pare_host *host;
+    int32_t n;     /* nodes */
+    int32_t *root; /* (n) PLAN_FLOAT, or the node that is observed; root[v] == v: its own grid */
+};
+
+/* The rules:
+ *  1. The input value of every selected conv2d and linear is quantized, and its output value,
+ * except where that is the graph's output (logits stay float).
+ *  2. Where a conv2d, linear or add feeds only a relu, the value that counts is the relu's: it is
+ * the one that is stored.
+ *  3. max_pool, flatten and shortcut_a copy codes: their value has its input's grid, so if it is
+ *     quantized, so is its input.
+ *  4. An add, average pooling or relu whose value is quantized reads quantized values, so that no
+ * float island lies between integer layers; but the output of a conv2d or linear that is not
+ * selected, and of a batch norm that could not be folded, does not become quantized by this rule.
+ * All other values stay float. Freed by plan_clear. [main] */
+pare_status plan_init(const pare_host *host, const pare_graph *graph, struct plan *plan);
+void plan_clear(struct plan *plan);
+
+#endif

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: MIT */
+/* Post-training quantization to 2..8 bits: batch norm is folded, activation ranges are observed on
+ * calibration data, weights are rounded. Jacob et al. 2018 (arXiv 1712.05877); Krishnamoorthi 2018
+ * (arXiv 1806.08342). */
+#include "grid.h"
+#include "plan.h"
+#include "range.h"
+
+#include <math.h>
+#include <pare/ext/calibrate.h>
+#include <string.h>
+
+#define FLOAT_BITS 32 /* leaves weights or activations as they are */
+
+enum {
+    P_BITS,
+    P_WEIGHT_BITS,
+    P_ACTIVATION_BITS,
+    P_OBSERVER,
+    P_PERCENTILE,
+    P_MOMENTUM,
+    P_SCHEME,
+    P_GRANULARITY,
+    P_WEIGHT_OBSERVER,
+    N_PARAMS
+};
+
+static const pare_param_desc params[N_PARAMS] = {
+    [P_BITS] = {"bits", PARE_PARAM_INT, "bits", 2, 8, NULL, "8",
+                "width of weights and activations"},
+    [P_WEIGHT_BITS] = {"weight_bits", PARE_PARAM_INT, "bits", 0, FLOAT_BITS, NULL, "0",
+                       "width of weights: 2..8, 0: as bits, 32: they stay float"},
+    [P_ACTIVATION_BITS] = {"activation_bits", PARE_PARAM_INT, "bits", 0, FLOAT_BITS, NULL, "0",
+                           "width of activations: 2..8, 0: as bits, 32: they stay float"},
+    [P_OBSERVER] = {"observer", PARE_PARAM_STRING, "", 0, 0, "minmax|moving_average|percentile|mse",
+                    "minmax", "how the range of an activation follows from the values seen"},
+    [P_PERCENTILE] =
+        {"percentile", PARE_PARAM_FLOAT, "percent", 0, 100, NULL, "0",
+         "observer percentile: part of the values inside, on either side; 0: 99.99, at "
+         "4 bits and below 99.9"},
+    [P_MOMENTUM] = {"momentum", PARE_PARAM_FLOAT, "fraction", 0, 1, NULL, "0.9",
+                    "observer moving_average: weight of the past against one batch; below 1"},
+    [P_SCHEME] = {"activation_scheme", PARE_PARAM_STRING, "", 0, 0, "affine|symmetric", "affine",
+                  "affine: all codes together cover lo..hi; symmetric: the zero point is 0"},
+    [P_GRANULARITY] = {"weight_granularity", PARE_PARAM_STRING, "", 0, 0, "channel|tensor",
+                       "channel", "one weight scale per output channel, or per tensor"},
+    [P_WEIGHT_OBSERVER] = {"weight_observer", PARE_PARAM_STRING, "", 0, 0, "minmax|mse", "minmax",
+                           "weight scale from the largest absolute value, or by least error"},
+};
+
+struct ptq {
+    const pare_host *host;
+    int weight_bits, activation_bits; /* FLOAT_BITS: untouched */
+    struct range_rule rule;
+    int is_per_channel, is_weight_mse;
+    int is_ready;    /* batch norm is folded, plan and ranges fit the graph */
+    int64_t n_calls; /* of observe in the present pass */
+    int32_t pass;
+    struct plan plan;
+    struct range *ranges; /* (plan.n) those of root values are used */
+};
+
+/* ---- parameters ---- */
+
+static pare_status check_bits(const pare_host *host, const char *name, int64_t bits) {
+    if (bits == 0 || bits == FLOAT_BITS || (bits >= 2 && bits <= 8)) {
+        return PARE_OK;
+    }
+    return host->fail(host, PARE_E_RANGE, "%s: got %lld, wanted 2..8, 0 (as bits) or 32 (float)",
+                      name, (long long)bits);
+}
+
+static pare_status check_values(const pare_host *host, const pare_param_value *const *v) {
+    pare_status status = check_bits(host, "weight_bits", v[P_WEIGHT_BITS]->i);
+    if (status == PARE_OK) {
+        status = check_bits(host, "activation_bits", v[P_ACTIVATION_BITS]->i);
+    }
+    if (status < 0) {
+        return status;
+    }
+    if (v[P_WEIGHT_BITS]->i == FLOAT_BITS && v[P_ACTIVATION_BITS]->i == FLOAT_BITS) {
+        return host->fail(
+            host, PARE_E_ARG,
+            "weight_bits and activation_bits are both 32: nothing would be quantized");
+    }
+    if (v[P_PERCENTILE]->f != 0.0 && v[P_PERCENTILE]->f <= 50.0) {
+        return host->fail(host, PARE_E_RANGE, "percentile: got %g, wanted more than 50, or 0",
+                          v[P_PERCENTILE]->f);
+    }
+    if (v[P_MOMENTUM]->f >= 1.0) {
+        return host->fail(host, PARE_E_RANGE, "momentum: got %g, wanted 0 <= momentum < 1",
+                          v[P_MOMENTUM]->f);
+    }
+    return PARE_OK;
+}
+
+static pare_status create(const pare_host *host, const pare_params *given, void **instance) {
+    const pare_param_value *const *v = given->values;
+    pare_status status = check_values(host, v);
+    if (status < 0) {
+        return status;
+    }
+    struct ptq *q = host->alloc(host, sizeof *q);
+    if (!q) {
+        return host->fail(host, PARE_E_NOMEM, "no memory for an instance");
+    }
+    int64_t bits = v[P_BITS]->i;
+    *q = (struct ptq){.host = host};
+    q->weight_bits = (int)(v[P_WEIGHT_BITS]->i ? v[P_WEIGHT_BITS]->i : bits);
+    q->activation_bits = (int)(v[P_ACTIVATION_BITS]->i ? v[P_ACTIVATION_BITS]->i : bits);
+    q->rule.observer = (enum observer)range_parse_observer(v[P_OBSERVER]->s);
+    q->rule.momentum = v[P_MOMENTUM]->f;
+    q->rule.percentile = v[P_PERCENTILE]->f;
+    if (q->rule.percentile == 0.0) {
+        q->rule.percentile = q->activation_bits <= 4 ? 99.9 : 99.99;
+    }
+    q->rule.bits = q->activation_bits;
+    q->rule.is_symmetric = strcmp(v[P_SCHEME]->s, "symmetric") == 0;
+    q->is_per_channel = strcmp(v[P_GRANULARITY]->s, "channel") == 0;
+    q->is_weight_mse = strcmp(v[P_WEIGHT_OBSERVER]->s, "mse") == 0;
+    *instance = q;
+    return PARE_OK;
+}
+
+static void clear_ranges(struct ptq *q) {
+    for (int32_t v = 0; q->ranges && v < q->plan.n; v++) {
+        q->host->free(q->host, q->ranges[v].bins);
+    }
+    q->host->free(q->host, q->ranges);
+    q->ranges = NULL;
+    plan_clear(&q->plan);
+}
+
+static void destroy(void *instance) {
+    struct ptq *q = instance;
+    if (q) {
+        clear_ranges(q);
+        q->host->free(q->host, q);
+    }
+}
+
+/* ---- calibration ---- */
+
+/* A layer that an earlier step has quantized is not quantized again: rounding twice is never what
+ * is wanted, and steps with different widths share a model by include and exclude. */
+static pare_status check_not_quantized(struct ptq *q, const pare_graph *graph) {
+    for (int32_t k = 0; k < graph->n_weights; k++) {
+        const pare_weight *w = graph->weights[k];
+        if (w->role == PARE_ROLE_WEIGHT && w->quant.bits != 0 &&
+            q->host->selected(q->host, graph, w->node)) {
+            return q->host->fail(
+                q->host, PARE_E_STATE,
+                "%s is quantized to %d bits already by an earlier step: exclude its "
+                "layer here, or leave out one of the steps",
+                w->name, w->quant.bits);
+        }
+    }
+    return PARE_OK;
+}
+
+/* Folds batch norm, then plans on the graph as it is after that. */
+static pare_status prepare(struct ptq *q, const pare_graph *graph) {
+    const pare_host *host = q->host;
+    pare_status status = check_not_quantized(q, graph);
+    if (status == PARE_OK) {
+        status = host->fold_batch_norm(host, graph);
+    }
+    if (status == PARE_OK) {
+        status = plan_init(host, graph, &q->plan);
+    }
+    if (status < 0) {
+        return status;
+    }
+    q->ranges = host->alloc(host, (size_t)q->plan.n * sizeof *q->ranges);
+    if (!q->ranges) {
+        return host->fail(host, PARE_E_NOMEM, "no memory for ranges of %d values", q->plan.n);
+    }
+    memset(q->ranges, 0, (size_t)q->plan.n * sizeof *q->ranges);
+    q->is_ready = 1;
+    return PARE_OK;
+}
+
+static pare_status calibrate_begin(void *instance, const pare_graph *graph) {
+    struct ptq *q = instance;
+    clear_ranges(q);
+    q->n_calls = 0;
+    q->pass = 0;
+    return prepare(q, graph);
+}
+
+/* Values that an earlier step has quantized keep their grid. */
+static int is_observed(const struct ptq *q, const pare_graph *graph, int32_t v) {
+    return q->activation_bits != FLOAT_BITS && q->plan.root[v] == v &&
+           graph->nodes[v]->activation.bits == 0;
+}
+
+static pare_status count_values(struct ptq *q, struct range *range, const float *value, int64_t n) {
+    if (!range->bins) {
+        range->bins = q->host->alloc(q->host, RANGE_N_BINS * sizeof *range->bins);
+        if (!range->bins) {
+            return q->host->fail(q->host, PARE_E_NOMEM, "no memory for a histogram");
+        }
+        memset(range->bins, 0, RANGE_N_BINS * sizeof *range->bins);
+    }
+    range_count(range, value, n);
+    return PARE_OK;
+}
+
+static pare_status observe(void *instance, const pare_graph *graph, int32_t node,
+                           const float *value, int32_t n) {
+    struct ptq *q = instance;
+    if (!q->is_ready || node < 0 || node >= q->plan.n) {
+        return q->host->fail(q->host, PARE_E_STATE, "observe of node %d, calibration began with %d",
+                             node, q->plan.n);
+    }
+    q->n_calls += n > 0;
+    if (!is_observed(q, graph, node) || n <= 0) {
+        return PARE_OK;
+    }
+    const pare_node *made = graph->nodes[node];
+    int64_t n_elems = (int64_t)n * made->dims[0] * made->dims[1] * made->dims[2];
+    int64_t where = 0;
+    if (q->pass > 0) {
+        return count_values(q, &q->ranges[node], value, n_elems);
+    }
+    if (range_see(&q->ranges[node], &q->rule, value, n_elems, &where) < 0) {
+        return q->host->fail(q->host, PARE_E_NUMERIC,
+                             "%s: calibration value %lld is %g, wanted a finite number", made->name,
+                             (long long)where, (double)value[where]);
+    }
+    return PARE_OK;
+}
+
+static pare_status calibrate_end(void *instance, const pare_graph *graph, int32_t *again) {
+    struct ptq *q = instance;
+    (void)graph;
+    int wants_activations = q->activation_bits != FLOAT_BITS;
+    if (wants_activations && q->n_calls == 0) {
+        return q->host->fail(q->host, PARE_E_STATE,
+                             "calibration saw no values: it needs at least one image");
+    }
+    int needs_histogram =
+        q->rule.observer == OBSERVER_PERCENTILE || q->rule.observer == OBSERVER_MSE;
+    *again = wants_activations && needs_histogram && q->pass == 0;
+    q->pass++;
+    q->n_calls = 0;
+    return PARE_OK;
+}
+
+static const pare_method_calibrate calibrate = {
+    .struct_size = sizeof calibrate,
+    .begin = calibrate_begin,
+    .observe = observe,
+    .end = calibrate_end,
+};
+
+/* ---- activations ---- */
+
+static pare_status set_grid(struct ptq *q, const pare_graph *graph, int32_t v) {
+    double lo = 0.0;
+    double hi = 0.0;
+    if (q->ranges[v].n_batches == 0) {
+        return q->host->fail(q->host, PARE_E_STATE,
+                             "%s: no calibration values: set calibration_samples above 0, or "
+                             "activation_bits = 32 for weights only",
+                             graph->nodes[v]->name);
+    }
+    range_final(&q->ranges[v], &q->rule, &lo, &hi);
+    struct grid grid = q->rule.is_symmetric ? grid_symmetric(lo, hi, q->activation_bits)
+                                            : grid_affine(lo, hi, q->activation_bits);
+    pare_quant quant = {q->activation_bits, grid.qmin,       grid.qmax, -1, 1,
+                        &grid.scale,        &grid.zero_point};
+    return q->host->set_activation_quant(q->host, graph, v, &quant);
+}
+
+/* In node order, so that a root has its grid before those that share it. */
+static pare_status quantize_activations(struct ptq *q, const pare_graph *graph) {
+    pare_status status = PARE_OK;
+    for (int32_t v = 0; v < q->plan.n && status == PARE_OK; v++) {
+        int32_t root = q->plan.root[v];
+        if (root == PLAN_FLOAT || graph->nodes[v]->activation.bits != 0) {
+            continue;
+        }
+        if (root == v) {
+            status = set_grid(q, graph, v);
+        } else {
+            status =
+                q->host->set_activation_quant(q->host, graph, v, &graph->nodes[root]->activation);
+        }
+    }
+    return status;
+}
+
+/* ---- weights ---- */
+
+/* Scales of one tensor, a channel per index. */
+struct scaling {
+    const struct ptq *q;
+    const float *data; /* (n_channels, per_channel) */
+    int64_t per_channel;
+    float *scale; /* (n_channels) out */
+};
+
+static double weight_error(const float *data, int64_t n, const struct grid *grid) {
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += grid_error(grid, (double)data[i]);
+    }
+    return sum;
+}
+
+/* An all-zero channel gets scale 1: any scale represents it. */
+static void scale_channel(void *arg, int64_t channel) {
+    const struct scaling *s = arg;
+    const float *data = s->data + channel * s->per_channel;
+    double most = 0.0;
+    for (int64_t i = 0; i < s->per_channel; i++) {
+        most = fmax(most, fabs((double)data[i]));
+    }
+    struct grid best = grid_symmetric(-most, most, s->q->weight_bits);
+    if (s->q->is_weight_mse) {
+        double least = weight_error(data, s->per_channel, &best);
+        for (int k = GRID_N_CLIPS - 1; k >= 1; k--) {
+            double clip = most * k / GRID_N_CLIPS;
+            struct grid grid = grid_symmetric(-clip, clip, s->q->weight_bits);
+            double error = weight_error(data, s->per_channel, &grid);
+            if (error < least) {
+                least = error;
+                best = grid;
+            }
+        }
+    }
+    s->scale[channel] = best.scale;
+}
+
+static pare_status quantize_weight(struct ptq *q, const pare_graph *graph, const pare_weight *w) {
+    const pare_host *host = q->host;
+    int64_t n_channels = q->is_per_channel ? w->dims[0] : 1;
+    float *scale = host->alloc(host, (size_t)n_channels * sizeof *scale);
+    if (!scale) {
+        return host->fail(host, PARE_E_NOMEM, "%s: no memory for %lld scales", w->name,
+                          (long long)n_channels);
+    }
+    struct scaling scaling = {q, w->data, w->n_elems / n_channels, scale};
+    host->parallel_for(host, n_channels, scale_channel, &scaling);
+    int32_t qmax = (1 << (q->weight_bits - 1)) - 1;
+    pare_quant quant = {q->weight_bits,      -qmax, qmax, q->is_per_channel ? 0 : -1,
+                        (int32_t)n_channels, scale, NULL};
+    pare_status status = host->set_weight_quant(host, graph, w->index, &quant, NULL);
+    host->free(host, scale);
+    return status;
+}
+
+static pare_status quantize_weights(struct ptq *q, const pare_graph *graph) {
+    pare_status status = PARE_OK;
+    for (int32_t k = 0; k < graph->n_weights && status == PARE_OK; k++) {
+        const pare_weight *w = graph->weights[k];
+        if (w->role == PARE_ROLE_WEIGHT && q->host->selected(q->host, graph, w->node)) {
+            status = quantize_weight(q, graph, w);
+        }
+    }
+    return status;
+}
+
+/* Without calibration (weights only) batch norm is folded here. */
+static pare_status apply(void *instance, const pare_graph *graph) {
+    struct ptq *q = instance;
+    pare_status status = q->is_ready ? PARE_OK : prepare(q, graph);
+    if (status == PARE_OK && q->activation_bits != FLOAT_BITS) {
+        status = quantize_activations(q, graph);
+    }
+    if (status == PARE_OK && q->weight_bits != FLOAT_BITS) {
+        status = quantize_weights(q, graph);
+    }
+    return status;
+}
+
+static const void *get_extension(const char *id) {
+    return strcmp(id, PARE_METHOD_CALIBRATE) == 0 ? &calibrate : NULL;
+}
+
+/* What earlier steps did to other layers and values stays: see check_not_quantized. Folding
+ * preserves whatever else was done to the topology. */
+static const pare_method ptq = {
+    .struct_size = sizeof ptq,
+    .id = "ptq",
+    .version = "1.0.0",
+    .doc = "post-training quantization of weights and activations to 2..8 bits",
+    .reference = "Jacob et al. 2018, arXiv 1712.05877; Krishnamoorthi 2018, arXiv 1806.08342",
+    .params = params,
+    .n_params = N_PARAMS,
+    .reads = PARE_WEIGHTS | PARE_MASK | PARE_ACTIVATIONS,
+    .writes = PARE_WEIGHTS | PARE_WEIGHT_QUANT | PARE_ACTIVATION_QUANT | PARE_TOPOLOGY,
+    .preserves = PARE_MASK | PARE_WEIGHT_QUANT | PARE_ACTIVATION_QUANT | PARE_TOPOLOGY,
+    .create = create,
+    .destroy = destroy,
+    .apply = apply,
+    .get_extension = get_extension,
+};
+
+static const pare_method *const methods[] = {&ptq};
+
+static const pare_plugin plugin = {
+    PARE_PLUGIN_HEADER, .name = "ptq",  .version = "1.0.0",
+    .license = "MIT",   .n_methods = 1, .methods = methods,
+};
+
+const pare_plugin *pare_plugin_entry(void) {
+    return &plugin;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+#include "range.h"
+#include "grid.h"
+
+#include <math.h>
+#include <string.h>
+
+int range_parse_observer(const char *name) {
+    static const char *const names[] = {"minmax", "moving_average", "percentile", "mse"};
+    for (int k = 0; k < 4; k++) {
+        if (strcmp(name, names[k]) == 0) {
+            return k;
+        }
+    }
+    return -1;
+}
+
+int range_see(struct range *range, const struct range_rule *rule, const float *values, int64_t n,
+              int64_t *where) {
+    float lo = values[0];
+    float hi = values[0];
+    for (int64_t i = 0; i < n; i++) {
+        if (!isfinite(values[i])) {
+            *where = i;
+            return -1;
+        }
+        lo = values[i] < lo ? values[i] : lo;
+        hi = values[i] > hi ? values[i] : hi;
+    }
+    if (range->n_batches == 0) {
+        range->lo = lo;
+        range->hi = hi;
+    } else if (rule->observer == OBSERVER_MOVING_AVERAGE) {
+        range->lo = rule->momentum * range->lo + (1.0 - rule->momentum) * (double)lo;
+        range->hi = rule->momentum * range->hi + (1.0 - rule->momentum) * (double)hi;
+    } else {
+        range->lo = fmin(range->lo, lo);
+        range->hi = fmax(range->hi, hi);
+    }
+    range->n_batches++;
+    return 0;
+}
+
+static double bin_width(const struct range *range) {
+    return (range->hi - range->lo) / RANGE_N_BINS;
+}
+
+void range_count(struct range *range, const float *values, int64_t n) {
+    double width = bin_width(range);
+    double per_width = width > 0.0 ? 1.0 / width : 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double at = ((double)values[i] - range->lo) * per_width;
+        int64_t bin = at >= RANGE_N_BINS ? RANGE_N_BINS - 1 : at > 0.0 ? (int64_t)at : 0;
+        range->bins[bin]++;
+    }
+    range->n_seen += n;
+}
+
+/* Leaves (100 - percentile) percent of the values outside on each side. Bins are given up from the
+ * outside in, as long as no more than that is lost. */
+static void percentile(const struct range *range, double percent, double *lo, double *hi) {
+    double may_lose = (100.0 - percent) / 100.0 * (double)range->n_seen;
+    int first = 0;
+    int last = RANGE_N_BINS - 1;
+    double lost = (double)range->bins[first];
+    while (first < last && lost <= may_lose) {
+        lost += (double)range->bins[++first];
+    }
+    lost = (double)range->bins[last];
+    while (last > first && lost <= may_lose) {
+        lost += (double)range->bins[--last];
+    }
+    *lo = range->lo + first * bin_width(range);
+    *hi = range->lo + (last + 1) * bin_width(range);
+}
+
+static double histogram_error(const struct range *range, const struct grid *grid) {
+    double sum = 0.0;
+    for (int k = 0; k < RANGE_N_BINS; k++) {
+        if (range->bins[k] > 0) {
+            double centre = range->lo + (k + 0.5) * bin_width(range);
+            sum += (double)range->bins[k] * grid_error(grid, centre);
+        }
+    }
+    return sum;
+}
+
+/* The clip of the whole range with the least error; the widest of equals. */
+static void least_error(const struct range *range, const struct range_rule *rule, double *lo,
+                        double *hi) {
+    double least = INFINITY;
+    double clip_lo = *lo;
+    double clip_hi = *hi;
+    for (int k = GRID_N_CLIPS; k >= 1; k--) {
+        double part = (double)k / GRID_N_CLIPS;
+        struct grid grid = rule->is_symmetric
+                               ? grid_symmetric(part * clip_lo, part * clip_hi, rule->bits)
+                               : grid_affine(part * clip_lo, part * clip_hi, rule->bits);
+        double error = histogram_error(range, &grid);
+        if (error < least) {
+            least = error;
+            *lo = part * clip_lo;
+            *hi = part * clip_hi;
+        }
+    }
+}
+
+void range_final(const struct range *range, const struct range_rule *rule, double *lo, double *hi) {
+    double low = range->lo;
+    double high = range->hi;
+    if (rule->observer == OBSERVER_PERCENTILE && range->bins && high > low) {
+        percentile(range, rule->percentile, &low, &high);
+    }
+    low = fmin(low, 0.0);
+    high = fmax(high, 0.0);
+    if (rule->observer == OBSERVER_MSE && range->bins) {
+        least_error(range, rule, &low, &high);
+    }
+    *lo = low;
+    *hi = high;
+}
