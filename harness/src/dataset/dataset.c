@@ -74,7 +74,7 @@ static const struct {
     {SOURCE_IDX, 0, {0.2860f}, {0.3530f}},
     {SOURCE_CIFAR, 1, {0.4914f, 0.4822f, 0.4465f}, {0.2470f, 0.2435f, 0.2616f}},
     {SOURCE_CIFAR, 1, {0.4914f, 0.4822f, 0.4465f}, {0.2470f, 0.2435f, 0.2616f}},
-    {SOURCE_GLYPHS, 0, {0.1307f}, {0.3081f}},
+    {SOURCE_GLYPHS, 0, {0.1064f}, {0.2186f}},
 };
 
 static const char *const idx_files[] = {"train-images-idx3-ubyte", "train-labels-idx1-ubyte",
@@ -97,9 +97,9 @@ const struct dataset_info *dataset_find_info(const char *name, struct error *err
     }
     const char *near = nearest_name(name, names, N_DATASETS);
     error_set(err, PARE_E_NOT_FOUND,
-              "no dataset '%s'%s%s%s; there are: mnist, fashion-mnist, cifar10, cifar10-jpeg, "
-              "glyphs",
-              name, near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
+              "no dataset '%s'%s%s%s (there are mnist, fashion-mnist, cifar10, cifar10-jpeg, "
+              "glyphs)",
+              name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     return NULL;
 }
 
@@ -219,11 +219,13 @@ pare_status dataset_locate(const char *name, struct error *err, char **path) {
     if (!found && !looked)
         return error_set(err, PARE_E_NOMEM, "dataset %s: out of memory", name);
     if (!found) {
-        error_set(err, PARE_E_NOT_FOUND,
-                  "dataset %s: not found in %s; %s%s%s name the folder above it in PARE_DATASETS, "
-                  "or use the embedded dataset 'glyphs'",
-                  name, looked, is_fetchable(name) ? "run `pare data fetch " : "",
-                  is_fetchable(name) ? name : "", is_fetchable(name) ? "`, or" : "");
+        int fetchable = is_fetchable(name);
+        error_set(
+            err, PARE_E_NOT_FOUND,
+            "dataset %s: not found in %s; %s%s%sname the folder above it in PARE_DATASETS, or "
+            "use the embedded dataset 'glyphs'",
+            name, looked, fetchable ? "run `pare data fetch " : "", fetchable ? name : "",
+            fetchable ? "`, or " : "");
         free(looked);
         return err->status;
     }
