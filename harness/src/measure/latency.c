@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: MIT */
+#include "measure/latency.h"
+
+#include "core/alloc.h"
+#include "core/progress.h"
+#include "core/rng.h"
+#include "measure/latency_internal.h"
+#include "measure/stats.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MAX_ARMS = 64,
+    /* Samples below which a percentile is not given: MLPerf's early-stopping table. */
+    FLOOR_MEDIAN = 11,
+    FLOOR_P90 = 64,
+    FLOOR_P99 = 662,
+    WARMUP_WINDOW = 8, /* queries */
+    MAX_BLOCK_QUERIES = 4096,
+    MAX_QUERIES_PER_SAMPLE = 1000,
+    SHORT_QUERY_CLOCKS = 100, /* a query below this many clock reads is timed in groups */
+    MAX_BACKWARD_STEPS = 3,
+    /* Arms whose speeds differ by no more than this run the same number of queries per round. */
+    SAME_PACE = 8,
+    MAX_PACE = 64,
+};
+
+static const double STABLE_WITHIN = 0.03;
+static const int64_t MS = 1000000;
+
+struct arm_state {
+    const struct latency_arm *arm;
+    double *samples; /* (n_samples), in order; ns per query */
+    size_t n_samples, capacity;
+    int64_t n_queries, duration_ns; /* of the timed part */
+    int64_t warmup_n;
+    double first_ns, typical_ns;
+    int32_t per_sample; /* queries */
+    int64_t block_samples;
+    double *ratios; /* (n_ratios), one per round */
+    size_t n_ratios, ratios_capacity;
+    double block_median_ns;
+    const char *minimum_met; /* the bound that was met last, once both are */
+};
+
+struct timing {
+    const struct latency_clock *clock;
+    const struct latency_options *options;
+    struct arm_state arms[MAX_ARMS];
+    size_t n_arms;
+    int64_t clock_cost_ns, clock_grain_ns, block_ns, n_rounds;
+    int backward_steps;
+    double *scratch; /* (the longest block) */
+    struct error *err;
+};
+
+pare_status latency_parse_profile(const char *name, struct error *err, enum latency_profile *out) {
+    static const char *const names[] = {"quick", "default", "mlperf"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            *out = (enum latency_profile)i;
+            return PARE_OK;
+        }
+    }
+    return error_set(err, PARE_E_NOT_FOUND, "profile '%s': wanted quick, default or mlperf", name);
+}
+
+void latency_profile_options(enum latency_profile profile, struct latency_options *options) {
+    static const struct latency_options profiles[] = {
+        [PROFILE_QUICK] = {100 * MS, 1000 * MS, 100, 100000, 3, 10000},
+        [PROFILE_DEFAULT] = {1000 * MS, 10000 * MS, 1000, 1000000, 10, 100000},
+        [PROFILE_MLPERF] = {600000 * MS, 3600000 * MS, 1024, 10000000, 20, 1000000},
+    };
+    *options = profiles[profile];
+}
+
+static int64_t now(const struct timing *t) {
+    return t->clock->now_ns(t->clock->arg);
+}
+
+static double median_of(const double *x, size_t n, double *scratch) {
+    memcpy(scratch, x, n * sizeof *x);
+    stats_sort(scratch, n);
+    return stats_quantile(scratch, n, 0.5);
+}
+
+/* Cost: the least that two reads in a row differ by, which every interval holds of the clock
+ * itself. Grain: the least that is not 0. */
+static void measure_clock(struct timing *t) {
+    int64_t least = INT64_MAX, grain = INT64_MAX;
+    for (int k = 0; k < 64 || (k < 100000 && grain == INT64_MAX); k++) {
+        int64_t before = now(t), step = now(t) - before;
+        if (step >= 0 && step < least)
+            least = step;
+        if (step > 0 && step < grain)
+            grain = step;
+    }
+    t->clock_cost_ns = least < INT64_MAX ? least : 0;
+    t->clock_grain_ns = grain < INT64_MAX ? grain : 1;
+}
+
+static pare_status run_query(struct timing *t, size_t k, int64_t i, const char *phase) {
+    const struct latency_arm *arm = t->arms[k].arm;
+    pare_status status = arm->query(arm->context, i);
+    if (status == PARE_OK)
+        return PARE_OK;
+    return error_set(t->err, status, "latency: arm %zu, %s query %lld failed: %s", k, phase,
+                     (long long)i, status_text(status));
+}
+
+/* Times `n` queries from number `first` on as one interval; the clock's own cost is taken off. An
+ * interval that the clock spoils by stepping back is run again. */
+static pare_status time_queries(struct timing *t, size_t k, int64_t first, int32_t n,
+                                const char *phase, int64_t *out_ns) {
+    for (;;) {
+        int64_t begin_ns = now(t), took_ns;
+        for (int32_t j = 0; j < n; j++) {
+            pare_status status = run_query(t, k, first + j, phase);
+            if (status != PARE_OK)
+                return status;
+        }
+        took_ns = now(t) - begin_ns;
+        if (took_ns >= 0) {
+            *out_ns = took_ns > t->clock_cost_ns ? took_ns - t->clock_cost_ns : 0;
+            return PARE_OK;
+        }
+        if (++t->backward_steps > MAX_BACKWARD_STEPS)
+            return error_set(
+                t->err, PARE_E_UNSUPPORTED,
+                "latency: the monotonic clock went back %d times, last by %lld ns: this "
+                "machine cannot be timed on",
+                t->backward_steps, -(long long)took_ns);
+    }
+}
+
+/* ---- warm-up ---- */
+
+/* True when the last two windows of `recent`, a ring of the last 2 * WARMUP_WINDOW times, agree. */
+static int is_stable(const double *recent, int64_t n, double grain_ns) {
+    double older[WARMUP_WINDOW], newer[WARMUP_WINDOW], a, b;
+    if (n < 2 * WARMUP_WINDOW)
+        return 0;
+    for (int64_t j = 0; j < WARMUP_WINDOW; j++) {
+        newer[j] = recent[(n - 1 - j) % (2 * WARMUP_WINDOW)];
+        older[j] = recent[(n - 1 - j - WARMUP_WINDOW) % (2 * WARMUP_WINDOW)];
+    }
+    stats_sort(older, WARMUP_WINDOW);
+    stats_sort(newer, WARMUP_WINDOW);
+    a = stats_quantile(older, WARMUP_WINDOW, 0.5);
+    b = stats_quantile(newer, WARMUP_WINDOW, 0.5);
+    return fabs(a - b) <= STABLE_WITHIN * fmax(a, b) + 2 * grain_ns;
+}
+
+static int64_t at_most(int64_t x, int64_t limit) {
+    return x < limit ? x : limit;
+}
+
+/* The first query, then warm-up. Leaves the typical time of a query. */
+static pare_status warm_up(struct timing *t, size_t k) {
+    const struct latency_options *o = t->options;
+    const int64_t floor_ns = at_most(o->min_duration_ns / 10, 200 * MS);
+    const int64_t cap_ns = at_most(o->min_duration_ns, 5000 * MS);
+    struct arm_state *arm = &t->arms[k];
+    double recent[2 * WARMUP_WINDOW], scratch[2 * WARMUP_WINDOW];
+    int64_t n = 0, total_ns = 0, took_ns;
+    pare_status status = time_queries(t, k, 0, 1, "first", &took_ns);
+    if (status != PARE_OK)
+        return status;
+    arm->first_ns = (double)took_ns;
+    recent[0] = (double)took_ns; /* stands in where there is no warm-up at all */
+    while (n < o->warmup_max) {
+        if (n >= o->warmup_min && total_ns >= floor_ns &&
+            (total_ns >= cap_ns || is_stable(recent, n, (double)t->clock_grain_ns)))
+            break;
+        status = time_queries(t, k, n + 1, 1, "warm-up", &took_ns);
+        if (status != PARE_OK)
+            return status;
+        recent[n % (2 * WARMUP_WINDOW)] = (double)took_ns;
+        total_ns += took_ns;
+        n++;
+    }
+    arm->warmup_n = n + 1;
+    n = n < 1 ? 1 : at_most(n, 2 * WARMUP_WINDOW);
+    arm->typical_ns = median_of(recent, (size_t)n, scratch);
+    return PARE_OK;
+}
+
+/* ---- blocks ---- */
+
+/* How many queries each arm runs per round: the slowest fills block_ns, the others run as many,
+ * unless they are so much faster that they would never reach their minimums beside it. */
+static void plan_blocks(struct timing *t) {
+    double slowest_ns = 0, fit;
+    const double short_ns =
+        (double)SHORT_QUERY_CLOCKS * fmax((double)t->clock_cost_ns, (double)t->clock_grain_ns);
+    for (size_t k = 0; k < t->n_arms; k++)
+        slowest_ns = fmax(slowest_ns, t->arms[k].typical_ns);
+    fit = slowest_ns > 0 ? floor((double)t->block_ns / slowest_ns) : MAX_BLOCK_QUERIES;
+    fit = fmin(fmax(fit, 1), MAX_BLOCK_QUERIES);
+    for (size_t k = 0; k < t->n_arms; k++) {
+        struct arm_state *arm = &t->arms[k];
+        double typical_ns = fmax(arm->typical_ns, 1);
+        double pace = fmin(fmax(ceil(slowest_ns / (SAME_PACE * typical_ns)), 1), MAX_PACE);
+        double group = fmin(fmax(ceil(short_ns / typical_ns), 1), MAX_QUERIES_PER_SAMPLE);
+        group = fmin(group, (double)t->options->max_queries);
+        arm->per_sample = (int32_t)group;
+        arm->block_samples = (int64_t)fmax(fit * pace / group, 1);
+    }
+}
+
+static pare_status reserve(struct timing *t, double **array, size_t *capacity, size_t wanted) {
+    double *larger;
+    size_t n = *capacity * 2 > wanted ? *capacity * 2 : wanted;
+    if (wanted <= *capacity)
+        return PARE_OK;
+    larger = alloc_resize(*array, n, sizeof *larger);
+    if (larger == NULL)
+        return error_set(t->err, PARE_E_NOMEM, "latency: no memory for %zu samples", n);
+    *array = larger;
+    *capacity = n;
+    return PARE_OK;
+}
+
+/* One block of one arm. Where arms take turns, its first query finds the caches as another arm left
+ * them; a query short enough for that to matter is run once beforehand, untimed. */
+static pare_status run_block(struct timing *t, size_t k) {
+    struct arm_state *arm = &t->arms[k];
+    int64_t left = (t->options->max_queries - arm->n_queries) / arm->per_sample;
+    int64_t n = at_most(arm->block_samples, left > 1 ? left : 1);
+    int64_t block_ns = 0, took_ns = 0;
+    size_t first = arm->n_samples;
+    pare_status status = reserve(t, &arm->samples, &arm->capacity, first + (size_t)n);
+    if (status == PARE_OK && t->n_arms > 1 && arm->typical_ns < 5.0 * (double)MS)
+        status = run_query(t, k, arm->n_queries > 0 ? arm->n_queries - 1 : 0, "untimed");
+    if (status != PARE_OK)
+        return status;
+    /* A block that has become far slower than planned is cut short. */
+    for (int64_t j = 0; j < n && block_ns <= 10 * t->block_ns; j++) {
+        status = time_queries(t, k, arm->n_queries, arm->per_sample, "timed", &took_ns);
+        if (status != PARE_OK)
+            return status;
+        arm->samples[arm->n_samples++] = (double)took_ns / arm->per_sample;
+        arm->n_queries += arm->per_sample;
+        block_ns += took_ns;
+    }
+    arm->duration_ns += block_ns;
+    arm->block_median_ns = median_of(arm->samples + first, arm->n_samples - first, t->scratch);
+    return PARE_OK;
+}
+
+void latency_order(size_t n, size_t row, const uint32_t *labels, uint32_t *order) {
+    for (size_t j = 0; j < n; j++) {
+        /* 0, 1, n-1, 2, n-2, ...: all steps between neighbours differ. */
+        size_t place = j % 2 == 1 ? (j + 1) / 2 : (n - j / 2) % n;
+        order[j] = labels[(place + row) % n];
+    }
+}
+
+static pare_status run_round(struct timing *t, const uint32_t *order) {
+    double baseline_ns;
+    for (size_t j = 0; j < t->n_arms; j++) {
+        pare_status status = run_block(t, order[j]);
+        if (status != PARE_OK)
+            return status;
+    }
+    t->n_rounds++;
+    baseline_ns = t->arms[0].block_median_ns;
+    for (size_t k = 1; k < t->n_arms && baseline_ns > 0; k++) {
+        struct arm_state *arm = &t->arms[k];
+        pare_status status = reserve(t, &arm->ratios, &arm->ratios_capacity, arm->n_ratios + 1);
+        if (status != PARE_OK)
+            return status;
+        arm->ratios[arm->n_ratios++] = arm->block_median_ns / baseline_ns;
+    }
+    return PARE_OK;
+}
+
+/* ---- stop rules ---- */
+
+/* Notes which arms have reached both minimums by now; 1 if all have. `durations_ns` are those
+ * before the last round. */
+static int note_minimums(struct timing *t, const int64_t *durations_ns) {
+    const struct latency_options *o = t->options;
+    int all = 1;
+    for (size_t k = 0; k < t->n_arms; k++) {
+        struct arm_state *arm = &t->arms[k];
+        if (arm->minimum_met == NULL && arm->duration_ns >= o->min_duration_ns &&
+            arm->n_queries >= o->min_queries)
+            arm->minimum_met =
+                durations_ns[k] >= o->min_duration_ns ? "min_queries" : "min_duration";
+        all &= arm->minimum_met != NULL;
+    }
+    return all;
+}
+
+static const char *maximum_reached(const struct timing *t) {
+    const struct latency_options *o = t->options;
+    for (size_t k = 0; k < t->n_arms; k++) {
+        const struct arm_state *arm = &t->arms[k];
+        if (arm->n_queries > o->max_queries - arm->per_sample)
+            return "max_queries";
+        if (arm->duration_ns >= o->max_duration_ns &&
+            (arm->n_samples >= FLOOR_MEDIAN || arm->duration_ns / 4 >= o->max_duration_ns))
+            return "max_duration";
+    }
+    return NULL;
+}
+
+/* Rounds until a bound is reached; *maximum is the maximum that was, or NULL. The minimums are
+ * looked at after whole squares only, so that every arm has held every place equally often. */
+static pare_status run_rounds(struct timing *t, uint64_t seed, const char **maximum) {
+    uint32_t labels[MAX_ARMS], order[MAX_ARMS];
+    int64_t durations_ns[MAX_ARMS] = {0};
+    pare_rng rng;
+    rng_init(&rng, seed, "latency", 0);
+    for (size_t k = 0; k < t->n_arms; k++)
+        labels[k] = (uint32_t)k;
+    for (;;) {
+        rng_shuffle(&rng, labels, (uint32_t)t->n_arms);
+        int all_met = 0;
+        for (size_t row = 0; row < t->n_arms; row++) {
+            for (size_t k = 0; k < t->n_arms; k++)
+                durations_ns[k] = t->arms[k].duration_ns;
+            latency_order(t->n_arms, row, labels, order);
+            pare_status status = run_round(t, order);
+            if (status != PARE_OK)
+                return status;
+            all_met = note_minimums(t, durations_ns);
+            *maximum = maximum_reached(t);
+            if (*maximum != NULL)
+                break;
+        }
+        if (all_met)
+            *maximum = NULL;
+        if (all_met || *maximum != NULL)
+            return PARE_OK;
+    }
+}
+
+/* ---- results ---- */
+
+static void summarize_ratios(struct arm_state *arm, struct latency *out) {
+    size_t lo, hi;
+    out->ratio = out->ratio_ci_lo = out->ratio_ci_hi = NAN;
+    if (arm->n_ratios == 0)
+        return;
+    stats_sort(arm->ratios, arm->n_ratios);
+    out->ratio = stats_quantile(arm->ratios, arm->n_ratios, 0.5);
+    if (stats_median_interval(arm->n_ratios, 0.95, &lo, &hi) > 0) {
+        out->ratio_ci_lo = arm->ratios[lo];
+        out->ratio_ci_hi = arm->ratios[hi];
+    }
+}
+
+static void summarize_percentiles(const double *sorted, size_t n, int32_t per_sample,
+                                  struct latency *out) {
+    size_t lo, hi;
+    out->median_ns = out->median_ci_lo_ns = out->median_ci_hi_ns = NAN;
+    out->p90_ns = out->p99_ns = NAN;
+    if (n >= FLOOR_MEDIAN) {
+        out->median_ns = stats_quantile(sorted, n, 0.5);
+        if (stats_median_interval(n, 0.95, &lo, &hi) > 0) {
+            out->median_ci_lo_ns = sorted[lo];
+            out->median_ci_hi_ns = sorted[hi];
+        }
+    }
+    /* The tail of means is not the tail of queries. */
+    if (n >= FLOOR_P90 && per_sample == 1)
+        out->p90_ns = stats_quantile(sorted, n, 0.9);
+    if (n >= FLOOR_P99 && per_sample == 1)
+        out->p99_ns = stats_quantile(sorted, n, 0.99);
+}
+
+static void summarize_moments(const double *x, size_t n, struct latency *out) {
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += x[i];
+    out->mean_ns = sum / (double)n;
+    for (size_t i = 0; i < n; i++)
+        squares += (x[i] - out->mean_ns) * (x[i] - out->mean_ns);
+    out->cv = n > 1 && out->mean_ns > 0 ? sqrt(squares / (double)(n - 1)) / out->mean_ns : NAN;
+}
+
+/* The clock's grain bounds the MAD from below: a clock that ticks coarsely makes no outliers. */
+static void summarize_spread(const struct timing *t, const double *sorted, size_t n,
+                             double *scratch, struct latency *out) {
+    double median = stats_quantile(sorted, n, 0.5), mad = stats_mad(sorted, n, scratch);
+    double limit = 5 * fmax(mad, (double)t->clock_grain_ns);
+    out->mad_ns = n >= FLOOR_MEDIAN ? mad : NAN;
+    out->outliers = 0;
+    for (size_t i = 0; i < n; i++)
+        out->outliers += fabs(sorted[i] - median) > limit;
+}
+
+/* scratch (2 n_samples) */
+static void summarize(struct timing *t, struct arm_state *arm, const char *maximum, double *scratch,
+                      struct latency *out) {
+    size_t n = arm->n_samples;
+    memset(out, 0, sizeof *out);
+    memcpy(scratch, arm->samples, n * sizeof *scratch);
+    stats_sort(scratch, n);
+    out->n = arm->n_queries;
+    out->warmup_n = arm->warmup_n;
+    out->first_ns = arm->first_ns;
+    out->min_ns = scratch[0];
+    summarize_percentiles(scratch, n, arm->per_sample, out);
+    summarize_moments(arm->samples, n, out);
+    summarize_spread(t, scratch, n, scratch + n, out);
+    summarize_ratios(arm, out);
+    out->throughput_ips = arm->duration_ns > 0
+                              ? (double)arm->arm->samples_per_query * (double)arm->n_queries /
+                                    ((double)arm->duration_ns * 1e-9)
+                              : NAN;
+    snprintf(out->stop_rule, sizeof out->stop_rule, "%s",
+             maximum != NULL ? maximum : arm->minimum_met);
+    out->queries_per_sample = arm->per_sample;
+    out->n_rounds = t->n_rounds;
+}
+
+/* ---- the whole ---- */
+
+static pare_status check_arguments(const struct latency_arm *arms, size_t n_arms,
+                                   const struct latency_options *o, struct error *err) {
+    if (n_arms < 1 || n_arms > MAX_ARMS)
+        return error_set(err, PARE_E_ARG, "latency: %zu arms, wanted 1..%d", n_arms, (int)MAX_ARMS);
+    for (size_t k = 0; k < n_arms; k++) {
+        if (arms[k].query == NULL || arms[k].samples_per_query < 1)
+            return error_set(err, PARE_E_ARG,
+                             "latency: arm %zu has no query or no samples per query", k);
+    }
+    if (o->min_duration_ns < 0 || o->max_duration_ns < 1 || o->max_duration_ns < o->min_duration_ns)
+        return error_set(err, PARE_E_ARG, "latency: duration %lld..%lld ns, wanted 0 <= min <= max",
+                         (long long)o->min_duration_ns, (long long)o->max_duration_ns);
+    if (o->min_queries < 1 || o->max_queries < o->min_queries)
+        return error_set(err, PARE_E_ARG, "latency: %lld..%lld queries, wanted 1 <= min <= max",
+                         (long long)o->min_queries, (long long)o->max_queries);
+    if (o->warmup_min < 0 || o->warmup_max < o->warmup_min)
+        return error_set(err, PARE_E_ARG, "latency: warm-up %lld..%lld, wanted 0 <= min <= max",
+                         (long long)o->warmup_min, (long long)o->warmup_max);
+    return PARE_OK;
+}
+
+static pare_status prepare(struct timing *t) {
+    int64_t longest = 1;
+    measure_clock(t);
+    t->block_ns = t->options->min_duration_ns / 25;
+    t->block_ns = t->block_ns < MS ? MS : at_most(t->block_ns, 50 * MS);
+    for (size_t k = 0; k < t->n_arms; k++) {
+        pare_status status = warm_up(t, k);
+        if (status != PARE_OK)
+            return status;
+    }
+    plan_blocks(t);
+    for (size_t k = 0; k < t->n_arms; k++)
+        longest = t->arms[k].block_samples > longest ? t->arms[k].block_samples : longest;
+    t->scratch = alloc_array((size_t)longest, sizeof *t->scratch);
+    if (t->scratch == NULL)
+        return error_set(t->err, PARE_E_NOMEM, "latency: out of memory");
+    return PARE_OK;
+}
+
+/* Fills `out`, all of it or, out of memory, nothing; then hands out the samples. */
+static pare_status report(struct timing *t, const char *maximum,
+                          void (*sample)(void *arg, size_t arm, int64_t query, double ns),
+                          void *arg, struct latency *out) {
+    size_t most = 0;
+    double *scratch;
+    for (size_t k = 0; k < t->n_arms; k++)
+        most = t->arms[k].n_samples > most ? t->arms[k].n_samples : most;
+    scratch = alloc_array(most, 2 * sizeof *scratch);
+    if (scratch == NULL)
+        return error_set(t->err, PARE_E_NOMEM, "latency: out of memory");
+    for (size_t k = 0; k < t->n_arms; k++)
+        summarize(t, &t->arms[k], maximum, scratch, &out[k]);
+    free(scratch);
+    for (size_t k = 0; k < t->n_arms && sample != NULL; k++) {
+        for (size_t i = 0; i < t->arms[k].n_samples; i++)
+            sample(arg, k, (int64_t)i * t->arms[k].per_sample, t->arms[k].samples[i]);
+    }
+    return PARE_OK;
+}
+
+pare_status latency_measure_by(const struct latency_clock *clock, const struct latency_arm *arms,
+                               size_t n_arms, const struct latency_options *options, uint64_t seed,
+                               void (*sample)(void *arg, size_t arm, int64_t query, double ns),
+                               void *arg, struct error *err, struct latency *out) {
+    const char *maximum = NULL;
+    struct timing *t;
+    pare_status status = check_arguments(arms, n_arms, options, err);
+    if (status != PARE_OK)
+        return status;
+    t = alloc_array(1, sizeof *t);
+    if (t == NULL)
+        return error_set(err, PARE_E_NOMEM, "latency: out of memory");
+    t->clock = clock;
+    t->options = options;
+    t->n_arms = n_arms;
+    t->err = err;
+    for (size_t k = 0; k < n_arms; k++)
+        t->arms[k].arm = &arms[k];
+    status = prepare(t);
+    if (status == PARE_OK)
+        status = run_rounds(t, seed, &maximum);
+    if (status == PARE_OK)
+        status = report(t, maximum, sample, arg, out);
+    for (size_t k = 0; k < n_arms; k++) {
+        free(t->arms[k].samples);
+        free(t->arms[k].ratios);
+    }
+    free(t->scratch);
+    free(t);
+    return status;
+}
+
+static int64_t monotonic_ns(void *arg) {
+    (void)arg;
+    return clock_ns();
+}
+
+pare_status latency_measure(const struct latency_arm *arms, size_t n_arms,
+                            const struct latency_options *options, uint64_t seed,
+                            void (*sample)(void *arg, size_t arm, int64_t query, double ns),
+                            void *arg, struct error *err, struct latency *out) {
+    const struct latency_clock clock = {monotonic_ns, NULL};
+    return latency_measure_by(&clock, arms, n_arms, options, seed, sample, arg, err, out);
+}
