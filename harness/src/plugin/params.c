@@ -138,7 +138,7 @@ static pare_status check_row(const struct param_place *at, uint32_t k, struct er
     status = param_value_set_default(at, err, &value);
     param_value_clear(&value);
     if (status < 0) {
-        error_prefix(err, "default of");
+        error_prefix(err, "default value");
         err->status = PARE_E_ABI;
         return PARE_E_ABI;
     }
