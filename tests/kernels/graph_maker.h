@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* Graphs and a host table made by hand, for tests of backends without the harness. */
+#ifndef KERNELS_GRAPH_MAKER_H
+#define KERNELS_GRAPH_MAKER_H
+
+#include <pare/backend.h>
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- random numbers ---- */
+uint32_t maker_random(uint64_t *state);
+int32_t maker_between(uint64_t *state, int32_t lo, int32_t hi); /* inclusive */
+float maker_normal(uint64_t *state);                            /* about N(0,1) */
+
+/* ---- graphs; nothing is checked, memory lives until maker_free ---- */
+struct maker {
+    pare_graph graph;
+    uint64_t random;
+    const pare_node *nodes[256];
+    const pare_weight *weights[1024];
+    void *memory[8192];
+    int32_t n_memory;
+};
+
+void maker_init(struct maker *m, uint64_t seed, int32_t h, int32_t w, int32_t c);
+void maker_free(struct maker *m);
+pare_node *maker_node(struct maker *m, int32_t index); /* writable */
+pare_weight *maker_weight(struct maker *m, int32_t node, pare_role role);
+
+/* Each returns the new node's index; weights are random. */
+int32_t maker_conv(struct maker *m, int32_t in, int32_t out_c, int32_t kernel, int32_t stride,
+                   int32_t pad, int32_t groups, int bias);
+int32_t maker_linear(struct maker *m, int32_t in, int32_t out_c, int bias);
+int32_t maker_batch_norm(struct maker *m, int32_t in);
+int32_t maker_simple(struct maker *m, pare_op op,
+                     int32_t in); /* relu, flatten, global pool, softmax */
+int32_t maker_pool(struct maker *m, pare_op op, int32_t in, int32_t kernel, int32_t stride,
+                   int32_t pad);
+int32_t maker_add(struct maker *m, int32_t a, int32_t b);
+int32_t maker_shortcut(struct maker *m, int32_t in, int32_t out_c, int32_t stride);
+
+/* Per output channel, `bits` wide; from the data (min-max), which becomes scale * code. */
+void maker_quantize_weight(struct maker *m, int32_t node, int32_t bits);
+/* Random ternary or binary codes. */
+void maker_ternary_weight(struct maker *m, int32_t node);
+void maker_binary_weight(struct maker *m, int32_t node);
+void maker_quantize_value(struct maker *m, int32_t node, int32_t bits, float scale, int32_t zero);
+
+/* ---- a host ---- */
+struct test_host {
+    pare_host host; /* first */
+    char text[512]; /* of the last failure */
+    int64_t n_live; /* allocations not freed */
+    int64_t n_allocs;
+    int64_t fail_at; /* the allocation (from 0) that fails; -1: none */
+    int backwards;   /* parallel_for runs its indices from the last to the first */
+    int64_t damaged; /* freed blocks whose guard bytes had been written */
+    int in_run;      /* allocations now are counted as wrong */
+    int64_t wrong_allocs;
+};
+void test_host_init(struct test_host *host);
+
+#endif
