@@ -36,4 +36,11 @@ pare_status script_build_model(const char *name, const int32_t input_dims[3], in
 pare_status script_list_models(void (*item)(void *arg, const char *name, const char *doc),
                                void *arg, struct error *err);
 
+/* The file of a checkpoint: `name` itself if it is a file, else <home>/datasets/checkpoints/<name>
+ * .safetensors. malloc'd. */
+pare_status script_find_checkpoint(const char *name, struct error *err, char **path);
+/* Those that come with pare, by name: calls `item` for each. */
+pare_status script_list_checkpoints(void (*item)(void *arg, const char *name, const char *path),
+                                    void *arg, struct error *err);
+
 #endif
