@@ -48,7 +48,7 @@ struct norm_gradient {
 };
 
 struct quant_params {
-    float scale, inverse; /* 1/scale is not used for rounding: v / scale is a division */
+    float scale;
     float zero_point, qmin, qmax;
 };
 
