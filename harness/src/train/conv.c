@@ -38,8 +38,8 @@ struct conv conv_of(const pare_graph *graph, const pare_node *node) {
 
 /* ---- geometry ----
  * The gradient of image row iy = phase + stride * t takes kernel rows kh = first + stride * i and
- * output rows oy = base + t - i: a convolution of stride 1 for each phase. Read with i reversed, the
- * rows of the gradient go upwards: base + t - (taps - 1) + i'. */
+ * output rows oy = base + t - i: a convolution of stride 1 for each phase. Read with i reversed,
+ * the rows of the gradient go upwards: base + t - (taps - 1) + i'. */
 struct phase {
     int32_t first, taps; /* kernel rows */
     int32_t start;       /* the first output row that t = 0 reads; may be negative */
@@ -133,7 +133,8 @@ static void pack_forward_body(void *arg, int64_t index, int32_t thread) {
 
 void conv_pack_forward(const struct conv *c, const float *w, struct pool *pool, float *packed) {
     struct pack p = {c, w, packed};
-    pool_run(pool, c->groups * (padded(c->out_c / c->groups) / PACK_COLUMNS), pack_forward_body, &p);
+    pool_run(pool, c->groups * (padded(c->out_c / c->groups) / PACK_COLUMNS), pack_forward_body,
+             &p);
 }
 
 /* For each phase (groups, taps_h, taps_w, OC, padded IC), the taps reversed. */
@@ -144,8 +145,10 @@ void conv_pack_backward(const struct conv *c, const float *w, struct pool *pool,
     const int64_t row = padded(in);
     float *to = packed;
     for (int32_t phase = 0; phase < c->stride_h * c->stride_w; phase++) {
-        const struct phase v = phase_of(phase / c->stride_w, c->kernel_h, c->stride_h, c->pad_h, c->in_h);
-        const struct phase h = phase_of(phase % c->stride_w, c->kernel_w, c->stride_w, c->pad_w, c->in_w);
+        const struct phase v =
+            phase_of(phase / c->stride_w, c->kernel_h, c->stride_h, c->pad_h, c->in_h);
+        const struct phase h =
+            phase_of(phase % c->stride_w, c->kernel_w, c->stride_w, c->pad_w, c->in_w);
         const int64_t taps = (int64_t)c->groups * v.taps * h.taps;
         for (int64_t t = 0; t < taps; t++) {
             const int64_t group = t / (v.taps * h.taps);
@@ -464,7 +467,8 @@ static void run_blocks(const struct kernels *k, const struct gemm *g, struct poo
 }
 
 void linear_forward(const struct kernels *k, const struct linear *l, const float *x,
-                    const float *packed, const float *bias, int32_t n, struct pool *pool, float *y) {
+                    const float *packed, const float *bias, int32_t n, struct pool *pool,
+                    float *y) {
     const struct gemm g = {.a = x,
                            .b = packed,
                            .c = y,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Convolution of one image, forward and both gradients, as strided matrix products over a zero-padded
- * copy of the image, so that the inner loops see no border. Single-threaded and [hot], but for the
- * two pack functions, which share their work among a pool. Exact in the sense that the order of every
- * sum is fixed by the shape alone. */
+/* Convolution of one image, forward and both gradients, as strided matrix products over a
+ * zero-padded copy of the image, so that the inner loops see no border. Single-threaded and [hot],
+ * but for the two pack functions, which share their work among a pool. Exact in the sense that the
+ * order of every sum is fixed by the shape alone. */
 #ifndef TRAIN_CONV_H
 #define TRAIN_CONV_H
 
@@ -51,7 +51,8 @@ void conv_backward(const struct kernels *k, const struct conv *c, const struct s
                    const struct gradient_source *gy, const float *packed, float *image,
                    float *gradient, float *work, const struct conv_gradients *out);
 
-/* Linear layers: x (n,in), w (out,in), y (n,out). Cut into blocks of outputs that are independent. */
+/* Linear layers: x (n,in), w (out,in), y (n,out). Cut into blocks of outputs that are independent.
+ */
 struct linear {
     int32_t in, out;
 };

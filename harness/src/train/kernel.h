@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /* The arithmetic of the float executor: one source (kernel_body.inc) compiled once per instruction
- * set, chosen at run time. Every function is single-threaded; a caller splits work into pieces that do
- * not depend on the number of threads. All are [hot]: no allocation, lock or I/O. */
+ * set, chosen at run time. Every function is single-threaded; a caller splits work into pieces that
+ * do not depend on the number of threads. All are [hot]: no allocation, lock or I/O. */
 #ifndef TRAIN_KERNEL_H
 #define TRAIN_KERNEL_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Vector loads may read this many floats past the end of an operand `b`, an image row or a bias; every
- * buffer handed to the kernels has this slack. Nothing past the end is ever written or used. */
+/* Vector loads may read this many floats past the end of an operand `b`, an image row or a bias;
+ * every buffer handed to the kernels has this slack. Nothing past the end is ever written or used.
+ */
 #define KERNEL_SLACK 16
 
 /* A batched matrix product with strides, the one loop nest behind convolution and linear layers,
  * forward and both gradients. For r < n_r, m < n_m, n < n_n:
  *     c[r*c_r + m*c_m + n] (=, += or = bias[n] +)
- *         sum over j < n_j, k < n_k of a[r*a_r + m*a_m + j*a_j + k*a_k] * b[r*b_r + j*b_j + k*b_k + n]
- * One of a_m and a_k must be 1. Sums run over k, then j, in order. Strides in elements. */
+ *         sum over j < n_j, k < n_k of a[r*a_r + m*a_m + j*a_j + k*a_k] * b[r*b_r + j*b_j + k*b_k +
+ * n] One of a_m and a_k must be 1. Sums run over k, then j, in order. Strides in elements. */
 struct gemm {
     const float *a;
     const float *b;
@@ -58,8 +59,8 @@ static inline int32_t kernel_period(int32_t c) {
     return c >= 64 ? c : c * ((64 + c - 1) / c);
 }
 
-/* In all of them n counts elements (positions times channels) and `period` is kernel_period(C); element
- * i belongs to coefficient i % period. */
+/* In all of them n counts elements (positions times channels) and `period` is kernel_period(C);
+ * element i belongs to coefficient i % period. */
 struct kernels {
     const char *name; /* "avx512" */
 
@@ -77,8 +78,8 @@ struct kernels {
      * work (2*period). */
     void (*moments)(const float *x, int64_t n, int32_t c, int32_t period, float *work, double *mean,
                     double *m2);
-    /* sums (2,C) += sum of g', and of g' * (x - centre), for norm_gradient's g' (ca, cb, cc unused);
-     * centre (period). work (2*period). */
+    /* sums (2,C) += sum of g', and of g' * (x - centre), for norm_gradient's g' (ca, cb, cc
+     * unused); centre (period). work (2*period). */
     void (*gradient_sums)(const struct norm_gradient *g, const float *centre, int64_t n, int32_t c,
                           int32_t period, float *work, double *sums);
     /* sums (C) += sum over positions. work (2*period). */
@@ -91,13 +92,13 @@ struct kernels {
     void (*quantize)(float *x, int64_t n, const struct quant_params *q);
     /* d = g + decay*w; m = momentum*m + d; w -= lr * (d + momentum*m): Nesterov as PyTorch has it.
      * g is first multiplied by g_scale. */
-    void (*sgd)(float *w, float *m, const float *g, int64_t n, float lr, float momentum, float decay,
-                float g_scale);
+    void (*sgd)(float *w, float *m, const float *g, int64_t n, float lr, float momentum,
+                float decay, float g_scale);
 
     /* Pools of one image: x (H,W,C) -> y (OH,OW,C), see struct pool_shape. Backward adds to gx. */
     void (*max_pool)(const struct pool_shape *p, const float *x, float *y);
-    void (*max_pool_back)(const struct pool_shape *p, const float *x, const float *y, const float *gy,
-                          float *gx, float *work /* (C) */);
+    void (*max_pool_back)(const struct pool_shape *p, const float *x, const float *y,
+                          const float *gy, float *gx, float *work /* (C) */);
     void (*avg_pool)(const struct pool_shape *p, const float *x, float *y);
     void (*avg_pool_back)(const struct pool_shape *p, const float *gy, float *gx);
 };

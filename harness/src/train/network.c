@@ -12,9 +12,10 @@
 /* ---- memory ---- */
 
 static pare_status no_memory(const struct network *net, struct error *err) {
-    return error_set(err, PARE_E_NOMEM,
-                     "%s: out of memory for a batch of %d images after %lld MiB; try a smaller batch",
-                     net->graph->name, net->max_batch, (long long)(net->bytes >> 20));
+    return error_set(
+        err, PARE_E_NOMEM,
+        "%s: out of memory for a batch of %d images after %lld MiB; try a smaller batch",
+        net->graph->name, net->max_batch, (long long)(net->bytes >> 20));
 }
 
 static void *counted_array(struct network *net, int64_t n, size_t size) {
@@ -56,8 +57,6 @@ struct buffer *network_buffer(struct network *net, int64_t n_elems) {
 }
 
 /* ---- reading values ---- */
-
-void network_chunks(struct network *net, chunk_body body, void *arg);
 
 struct chunk_run {
     struct network *net;
@@ -209,7 +208,8 @@ static pare_status plan_storage(struct network *net, struct error *err) {
         net->nodes[i].last_use = i;
     }
     for (int32_t i = 0; i < graph->n_nodes; i++) {
-        for (int32_t j = 0; net->nodes[i].form == VALUE_STORED && j < graph->nodes[i]->n_inputs; j++) {
+        for (int32_t j = 0; net->nodes[i].form == VALUE_STORED && j < graph->nodes[i]->n_inputs;
+             j++) {
             touch(net, graph->nodes[i]->inputs[j], i);
         }
     }
@@ -394,7 +394,8 @@ pare_status network_create(struct model *model, int32_t max_batch, int train,
                          max_batch);
     }
     if (graph->n_nodes < 2) {
-        return error_set(err, PARE_E_ARG, "%s: the graph has no nodes behind its input", graph->name);
+        return error_set(err, PARE_E_ARG, "%s: the graph has no nodes behind its input",
+                         graph->name);
     }
     struct network *net = alloc_array(1, sizeof *net);
     if (!net) {
@@ -407,6 +408,7 @@ pare_status network_create(struct model *model, int32_t max_batch, int train,
     net->n_threads = pool ? pool_n_threads(pool) : 1;
     net->max_batch = max_batch;
     net->train = train != 0;
+    net->norm_momentum = 0.1f;
     if (hooks) {
         net->hooks = *hooks;
     }
@@ -414,8 +416,8 @@ pare_status network_create(struct model *model, int32_t max_batch, int train,
     net->weights = counted_array(net, graph->n_weights, sizeof *net->weights);
     net->buffers_cap = 4 * graph->n_nodes + 8;
     net->buffers = counted_array(net, net->buffers_cap, sizeof *net->buffers);
-    pare_status status = net->nodes && net->weights && net->buffers ? create_parts(net, err)
-                                                                    : no_memory(net, err);
+    pare_status status =
+        net->nodes && net->weights && net->buffers ? create_parts(net, err) : no_memory(net, err);
     if (status == PARE_OK) {
         status = plan(net, 0, err);
     }
@@ -454,6 +456,10 @@ void network_destroy(struct network *net) {
     free(net->partial);
     free(net->partial_sums);
     free(net);
+}
+
+void network_set_norm_momentum(struct network *net, float momentum) {
+    net->norm_momentum = momentum;
 }
 
 int64_t network_bytes(const struct network *net) {

@@ -28,7 +28,8 @@ struct network_hooks {
 
 struct network;
 
-/* For batches of up to max_batch. The model is borrowed, and its weights are read at each forward.
+/* For batches of up to max_batch. The model is borrowed; its weights and quantization are read at
+ * each forward, its topology must not change while the network lives. Hooks work in both modes.
  * train 0: forward in evaluation mode only (running statistics), no memory for gradients. */
 pare_status network_create(struct model *model, int32_t max_batch, int train,
                            const struct network_hooks *hooks, struct pool *pool, struct error *err,
@@ -50,7 +51,8 @@ pare_status network_infer_observed(struct network *net, const float *images, int
                                    const float **logits);
 
 /* Training mode: batch statistics, running statistics updated (momentum 0.1, unbiased variance, as
- * PyTorch). Needs train 1. */
+ * PyTorch), no fake quantization (a method's hooks do that). A softmax at the end is left out: the
+ * loss applies its own, so logits are its input. Needs train 1. */
 pare_status network_forward(struct network *net, const float *images, int32_t n, struct error *err,
                             const float **logits);
 
@@ -59,6 +61,9 @@ pare_status network_backward(struct network *net, const float *grad_logits, stru
 
 /* Gradient of a weight, (dims), of the last backward; NULL for running statistics. */
 const float *network_gradient(const struct network *net, int32_t weight);
+
+/* How far running statistics move towards a batch's, 0..1; 0.1 at first. */
+void network_set_norm_momentum(struct network *net, float momentum);
 
 int64_t network_bytes(const struct network *net); /* memory it holds */
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The backward pass. Gradients of values live in counted buffers that move from node to node: an
- * addition hands its buffer to both inputs, a batch norm leaves it to the convolution before it, which
- * passes it through the batch norm as it reads it. Whoever writes to a shared buffer copies it first. */
+ * addition hands its buffer to both inputs, a batch norm leaves it to the convolution before it,
+ * which passes it through the batch norm as it reads it. Whoever writes to a shared buffer copies
+ * it first. */
 #include "train/network_private.h"
 
 #include <string.h>
@@ -218,7 +219,8 @@ static void bias_chunk(void *arg, int32_t first, int32_t n, int32_t chunk, int32
     const struct node_state *s = &net->nodes[r->node->index];
     const int32_t c = r->node->dims[2];
     net->k->channel_sums(s->grad->data + first * s->n_elems, n * s->n_elems, c, kernel_period(c),
-                         net->work + thread * net->work_elems, net->partial_sums + (int64_t)chunk * c);
+                         net->work + thread * net->work_elems,
+                         net->partial_sums + (int64_t)chunk * c);
 }
 
 static void linear_gradients(struct network *net, const pare_node *node, float *gx,
@@ -271,14 +273,15 @@ static pare_status activation_hook(struct network *net, const pare_node *node, s
     if (!gx) {
         return no_memory(net, err);
     }
-    const pare_status status = h->activation_backward(h->context, node->index, in->data,
-                                                      (*g)->data, gx->data, net->n * in->n_elems);
+    const pare_status status = h->activation_backward(h->context, node->index, in->data, (*g)->data,
+                                                      gx->data, net->n * in->n_elems);
     release(*g);
     *g = gx;
     return status == PARE_OK ? PARE_OK : hook_failed(node, status, "activation_backward", err);
 }
 
-static pare_status weighted_backward(struct network *net, const pare_node *node, struct error *err) {
+static pare_status weighted_backward(struct network *net, const pare_node *node,
+                                     struct error *err) {
     void (*gradients)(struct network *, const pare_node *, float *, int32_t) =
         node->op == PARE_OP_CONV2D ? conv_gradients : linear_gradients;
     const int32_t in = node->inputs[0];

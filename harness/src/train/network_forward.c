@@ -124,9 +124,10 @@ static pare_status batch_statistics(struct network *net, const pare_node *node, 
     const int32_t c = node->dims[2];
     const double count = (double)(s->n_elems / c) * net->n;
     if (count < 2.0) {
-        return error_set(err, PARE_E_ARG,
-                         "%s: one value per channel has no variance to train with; use a larger batch",
-                         node->name);
+        return error_set(
+            err, PARE_E_ARG,
+            "%s: one value per channel has no variance to train with; use a larger batch",
+            node->name);
     }
     if (net->nodes[node->inputs[0]].moments_of != node->index) {
         struct node_run r = {net, node};
@@ -138,8 +139,9 @@ static pare_status batch_statistics(struct network *net, const pare_node *node, 
         double mean, m2;
         join_moments(net, node, ch, &mean, &m2);
         set_affine(net, node, ch, mean, m2 / count);
-        running_mean[ch] += 0.1f * ((float)mean - running_mean[ch]);
-        running_var[ch] += 0.1f * ((float)(m2 / (count - 1.0)) - running_var[ch]);
+        const float share = net->norm_momentum;
+        running_mean[ch] = (1.0f - share) * running_mean[ch] + share * (float)mean;
+        running_var[ch] = (1.0f - share) * running_var[ch] + share * (float)(m2 / (count - 1.0));
     }
     return PARE_OK;
 }
@@ -177,7 +179,8 @@ static void run_relu(const struct network *net, const pare_node *node, int64_t f
     load_value(net, node, &x, n, y);
 }
 
-static void shortcut_image(const pare_graph *graph, const pare_node *node, const float *x, float *y) {
+static void shortcut_image(const pare_graph *graph, const pare_node *node, const float *x,
+                           float *y) {
     const int32_t *in = graph->nodes[node->inputs[0]]->dims;
     const int32_t out_c = node->dims[2];
     const int32_t before = (out_c - in[2]) / 2;

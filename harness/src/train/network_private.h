@@ -7,15 +7,16 @@
 #include "train/kernel.h"
 #include "train/network.h"
 
-/* Work on a batch is cut into chunks of this many images, whatever the number of threads; sums over a
- * batch are made per chunk, then over chunks in order. So results do not depend on the threads. */
+/* Work on a batch is cut into chunks of this many images, whatever the number of threads; sums over
+ * a batch are made per chunk, then over chunks in order. So results do not depend on the threads.
+ */
 enum { CHUNK = 8 };
 
 /* How a node's value exists. */
 enum value_form {
     VALUE_STORED, /* in data */
-    VALUE_LAZY,   /* a batch norm or ReLU that its readers compute from the stored value of `base` */
-    VALUE_PASSED  /* an addition that the ReLU behind it does on the way */
+    VALUE_LAZY,  /* a batch norm or ReLU that its readers compute from the stored value of `base` */
+    VALUE_PASSED /* an addition that the ReLU behind it does on the way */
 };
 
 /* A counted buffer of floats: gradients, and values in evaluation mode, which die in between. */
@@ -45,10 +46,10 @@ struct node_state {
     int32_t moments_of; /* convolution: the batch norm it gathers moments for, or -1 */
 
     /* backward */
-    struct buffer *grad;  /* with respect to the value, or NULL: nothing came yet */
-    int32_t grad_norm;    /* convolution: grad is that of this batch norm's output, to be passed
-                             through it as it is read; -1: plain */
-    int32_t grad_relu;    /* batch norm: grad is still to be masked by the ReLU behind it */
+    struct buffer *grad; /* with respect to the value, or NULL: nothing came yet */
+    int32_t grad_norm;   /* convolution: grad is that of this batch norm's output, to be passed
+                            through it as it is read; -1: plain */
+    int32_t grad_relu;   /* batch norm: grad is still to be masked by the ReLU behind it */
 };
 
 struct weight_state {
@@ -65,6 +66,7 @@ struct network {
     int32_t max_batch, train;
     int32_t observed; /* the plan in force stores every value, in evaluation mode */
     int32_t planned;
+    float norm_momentum;
     int32_t n;       /* images of the current batch */
     int32_t forward; /* a training forward pass came last: backward may follow */
 
@@ -95,7 +97,8 @@ void network_chunks(struct network *net, chunk_body body, void *arg);
 /* How to read the value of `node` from image `first` on. Not for VALUE_PASSED. */
 struct source network_source(const struct network *net, int32_t node, int64_t first);
 
-/* The stored value or the hook's replacement that `node` reads as input `i`, from image `first` on. */
+/* The stored value or the hook's replacement that `node` reads as input `i`, from image `first` on.
+ */
 struct source network_input(const struct network *net, const pare_node *node, int32_t i,
                             int64_t first);
 

@@ -51,10 +51,17 @@ struct train_result {
     double final_loss; /* mean over the last epoch */
 };
 
+/* Steps in all, and per epoch: every epoch is one pass over all of the training split in batches
+ * that differ in size by at most one image, none larger than `batch`. */
 int64_t train_n_steps(const struct dataset *ds, const struct train_options *options,
                       int64_t *steps_per_epoch);
 
-/* Trains the model in place. `label` names the progress line; NULL: silent. */
+/* The learning rate of step `step` of n_steps (0-based). */
+double train_learning_rate(const struct train_options *options, int64_t step, int64_t n_steps);
+
+/* Trains the model in place. `label` names the progress line; NULL: silent. Masked weights stay 0;
+ * quantized weights are frozen. The order of images and their augmentation depend on the seed, the
+ * epoch and the image alone. A loss that is not finite stops it with PARE_E_NUMERIC. */
 pare_status train_run(struct model *model, const struct dataset *ds,
                       const struct train_options *options, const struct train_hooks *hooks,
                       struct pool *pool, const char *label, struct error *err,
