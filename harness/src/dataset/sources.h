@@ -69,4 +69,22 @@ struct manifest_file {
 };
 const struct manifest_file *manifest_files(size_t *n);
 
+/* Compares bytes (n_bytes), or a file as it lies, with a digest. *same is 0 or 1; got becomes what
+ * they have, written like the digest wanted. */
+void digest_compare_bytes(const void *data, size_t n_bytes, const char *wanted, int *same,
+                          char got[80]);
+pare_status digest_compare_file(const char *path, const char *wanted, struct error *err, int *same,
+                                char got[80]);
+
+/* Downloads files (n_files) of one dataset into dir; see dataset_fetch. A row whose file ends in
+ * ".tar" is an archive: the rows without URL are taken out of it, and it is removed. */
+pare_status fetch_files(const struct manifest_file *files, size_t n_files, const char *mirror,
+                        const char *dir, struct error *err);
+
+/* Writes the files that rows without URL name, found in a tar archive in memory, data (n_bytes),
+ * into dir; by their last path component, and only if size and digest are right. */
+pare_status tar_unpack(const char *name, const uint8_t *data, size_t n_bytes,
+                       const struct manifest_file *files, size_t n_files, const char *dir,
+                       struct error *err);
+
 #endif
