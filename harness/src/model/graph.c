@@ -251,11 +251,11 @@ static pare_status create_weights(struct model *model, const pare_node *node, bo
                                node->name, plans[i].suffix, (long long)elems);
             break;
         }
-        left -= elems;
         status = weight_create(node->name, plans[i].suffix, plans[i].role, plans[i].rank,
-                               plans[i].dims, err, &made[i]);
+                               plans[i].dims, err, &made[i]); /* refuses elems < 0: too many */
         if (status != PARE_OK)
             break;
+        left -= elems;
         for (int64_t k = 0; plans[i].fill != 0.0f && k < elems; k++)
             made[i]->data[k] = plans[i].fill;
     }
