@@ -304,8 +304,10 @@ static int pare_model(lua_State *L) {
         lua_newtable(L);
         lua_getfield(L, 1, "build");
         lua_setfield(L, -2, "build");
-        if (!args_table(L, 1, what, "options"))
+        if (!args_table(L, 1, what, "options")) {
+            lua_pop(L, 1);
             lua_newtable(L);
+        }
     }
     int options = lua_gettop(L), entry = options - 1;
     lua_pushvalue(L, entry);
@@ -396,6 +398,7 @@ static char *checkpoint_label(lua_State *L, const char *name) {
 }
 
 static int model_load_method(lua_State *L) {
+    box_at(L, 1, "load");
     if (lua_type(L, 2) != LUA_TSTRING)
         return args_fail(L, "load: got %s, wanted a checkpoint's name or file", args_type(L, 2));
     const char *name = lua_tostring(L, 2);
@@ -449,6 +452,8 @@ static int model_train_method(lua_State *L) {
     struct params *params = NULL;
     struct error err;
     pare_status status = params_resolve(&table, 1, box->train, n, &err, &params);
+    if (status == PARE_OK && params_get(params, "epochs")->f <= 0)
+        status = error_set(&err, PARE_E_RANGE, "epochs is 0, wanted more (or model:init())");
     params_destroy(params);
     if (status)
         return args_fail(L, "train: %s", err.text);
