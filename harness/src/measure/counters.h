@@ -14,29 +14,38 @@ enum sde_counter { SDE_MACS, SDE_WEIGHT_BYTES, SDE_KERNEL_CALLS, SDE_FALLBACK_OP
 
 struct counters; /* one set of events, opened */
 
-/* Opens events by name: PAPI presets ("PAPI_TOT_INS"), natives, "sde:::pare::MACS", and the short
- * names "page_faults", "context_switches", "migrations", "task_clock_ns". Unknown or unavailable
- * events are not an error: they are absent, with a reason. One non-multiplexed group per pass:
- * events that do not fit together are spread over counters_n_passes passes. */
+/* Opens events by name (at most 256): PAPI presets ("PAPI_TOT_INS"), natives, "sde:::pare::MACS",
+ * and the short names "page_faults", "context_switches", "migrations", "task_clock_ns". Unknown or
+ * unavailable events are not an error: they are absent, with a reason. Nothing is multiplexed: PAPI
+ * events that do not fit together are spread over counters_n_passes passes (at least 1).
+ *
+ * What they count: the short names, the whole process in user and kernel mode; PAPI's hardware
+ * events, the calling thread in user mode (absent where the process has more threads: half a count
+ * would be a wrong one). pare's own events are read through PAPI and must equal what
+ * counters_sde_add was given; without PAPI that is their value. PARE_E_LIMIT, PARE_E_NOMEM. [main]
+ */
 pare_status counters_open(const char *const *events, size_t n_events, struct error *err,
                           struct counters **out);
-void counters_close(struct counters *set);
+void counters_close(struct counters *set); /* NULL is fine */
 size_t counters_n_passes(const struct counters *set);
 
+/* A value covers the last start to stop of its pass. PARE_E_ARG for a pass there is not,
+ * PARE_E_STATE out of turn; an event that cannot be started or read becomes absent instead. */
 pare_status counters_start(struct counters *set, size_t pass, struct error *err);
 pare_status counters_stop(struct counters *set, size_t pass, struct error *err);
 
-/* Adds to a software-defined counter; cheap; called by the harness around backend runs. */
+/* Adds to a software-defined counter; cheap; called by the harness around backend runs. [main] */
 void counters_sde_add(struct counters *set, enum sde_counter which, int64_t amount);
 
-/* Value of event k: 1 if it was read, 0 if absent (then *reason says why). */
+/* Value of event k < n_events: 1 if it was read, 0 if absent (then *reason says why). */
 int counters_value(const struct counters *set, size_t k, int64_t *value, const char **reason);
 
 /* "ok", or "PAPI_TOT_CYC: no hardware counters on this machine (perf_event ...); ...". Lives with
  * set. */
 const char *counters_status(struct counters *set);
 
-/* For `pare env`: does each group work here, and why not? */
+/* For `pare env`: does each group work here, and why not? software_events is about perf_event;
+ * without it getrusage and the process's CPU clock stand in for all of them but migrations. */
 struct counters_support {
     int papi_library, papi_hardware, papi_sde, software_events, energy;
     char why[5][256]; /* in the order of the fields; "" where it works */
