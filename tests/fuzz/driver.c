@@ -194,10 +194,12 @@ int main(int argc, char **argv) {
     if (n_seeds == 0 || done == MAP_FAILED)
         return 1;
     int status = 0;
-    if (only >= 0)
+    if (only >= 0) {
         run_one(seeds, n_seeds, seed, (uint64_t)only);
-    else
+        *done = 1;
+    } else {
         status = run_child(seeds, n_seeds, seed, seconds, done);
+    }
     for (size_t i = 0; i < n_seeds; i++)
         free(seeds[i].data);
     if (status != 0)
