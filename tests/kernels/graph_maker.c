@@ -2,6 +2,7 @@
 #include "graph_maker.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -338,21 +339,50 @@ static pare_status host_fail(const pare_host *host, pare_status status, const ch
 }
 
 static int32_t host_n_threads(const pare_host *host) {
-    (void)host;
-    return 1;
+    return ((const struct test_host *)host)->n_threads;
+}
+
+/* Thread k takes every n_threads-th index. */
+struct share {
+    void (*body)(void *, int64_t);
+    void *arg;
+    int64_t first, step, n;
+};
+
+static void *run_share(void *arg) {
+    const struct share *share = arg;
+    for (int64_t k = share->first; k < share->n; k += share->step) {
+        share->body(share->arg, k);
+    }
+    return NULL;
 }
 
 static void host_parallel_for(const pare_host *host, int64_t n, void (*body)(void *, int64_t),
                               void *arg) {
     const struct test_host *self = (const struct test_host *)host;
-    for (int64_t k = 0; k < n; k++) {
-        body(arg, self->backwards ? n - 1 - k : k);
+    pthread_t threads[16];
+    struct share shares[16];
+    if (self->n_threads <= 1) {
+        for (int64_t k = 0; k < n; k++) {
+            body(arg, self->backwards ? n - 1 - k : k);
+        }
+        return;
+    }
+    for (int32_t t = 0; t < self->n_threads; t++) {
+        shares[t] = (struct share){body, arg, t, self->n_threads, n};
+        if (pthread_create(&threads[t], NULL, run_share, &shares[t]) != 0) {
+            abort();
+        }
+    }
+    for (int32_t t = 0; t < self->n_threads; t++) {
+        pthread_join(threads[t], NULL);
     }
 }
 
 void test_host_init(struct test_host *host) {
     memset(host, 0, sizeof *host);
     host->fail_at = -1;
+    host->n_threads = 1;
     host->host = (pare_host){.struct_size = sizeof host->host,
                              .abi_major = PARE_ABI_MAJOR,
                              .abi_minor = PARE_ABI_MINOR,

@@ -87,6 +87,7 @@ static void check_level(struct maker *m, const char *isa, const float *images,
     for (int32_t n = 1; n <= MAX_BATCH; n += 2) {
         memset(output, 0x7f, sizeof output);
         host.backwards = n == 3;
+        host.n_threads = n == MAX_BATCH ? 3 : 1;
         host.in_run = 1;
         assert_int_equal(ref_backend.run(exe, images, n, output), PARE_OK);
         host.in_run = 0;

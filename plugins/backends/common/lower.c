@@ -792,6 +792,11 @@ pare_status lower_graph(const pare_host *host, const pare_graph *graph, int32_t 
             return status;
         }
     }
+    const int32_t *d = graph->nodes[graph->n_nodes - 1]->dims;
+    if ((int64_t)d[0] * d[1] * d[2] != graph->n_classes) {
+        return host->fail(host, PARE_E_ARG, "%s: the last node makes (%d,%d,%d), wanted %d classes",
+                          graph->name, d[0], d[1], d[2], graph->n_classes);
+    }
     struct builder b = {.host = host, .graph = graph};
     pare_status status = builder_init(&b);
     if (status != PARE_OK) {
