@@ -80,9 +80,9 @@ static inline char *scratch_read(const char *path, size_t *n) {
 #define assert_message(text, ...)                                                                  \
     do {                                                                                           \
         const char *const parts[] = {__VA_ARGS__, NULL};                                           \
-        for (size_t part = 0; parts[part]; part++)                                                 \
-            if (!strstr((text), parts[part]))                                                      \
-                fail_msg("'%s' is not in: %s", parts[part], (text));                               \
+        for (size_t part_no = 0; parts[part_no]; part_no++)                                        \
+            if (!strstr((text), parts[part_no]))                                                   \
+                fail_msg("'%s' is not in: %s", parts[part_no], (text));                            \
     } while (0)
 
 #endif
