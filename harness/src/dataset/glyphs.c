@@ -299,7 +299,10 @@ void glyphs_draw(const char *stream, uint64_t index, uint8_t *image, uint8_t *la
     if (rng_below(&rng, 3) == 0) {
         forget_distances(nearest);
         draw_stray(&rng, nearest);
-        ink_piece(nearest, uniform(&rng, 0.3, 0.8), ink * uniform(&rng, 0.3, 0.9), drawn);
+        /* One draw per statement: C leaves the order of a call's arguments open. */
+        double shade = ink * uniform(&rng, 0.3, 0.9);
+        double width = uniform(&rng, 0.3, 0.8);
+        ink_piece(nearest, width, shade, drawn);
     }
     double strength = uniform(&rng, 0, NOISE_MAX);
     for (int k = 0; k < SIDE * SIDE; k++)
