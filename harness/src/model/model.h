@@ -48,21 +48,30 @@ pare_status model_add(struct model *model, const struct node_spec *spec, struct 
 /* Declares the last node the output: (n_classes) of rank 1. Checks that every node is used. */
 pare_status model_finish(struct model *model, struct error *err);
 
-/* He-uniform weights (bound sqrt(6/fan_in) for conv2d, sqrt(3/fan_in)... see model/README.md), zero
- * biases, from `seed`: the same bits on every machine. */
+/* Uniform weights, bound sqrt(6/fan_in) (He et al. 2015, arXiv 1502.01852), or sqrt(1/fan_in) for
+ * the linear that makes the logits; biases and beta 0, gamma and variance 1. From `seed`, the same
+ * bits on every machine. Masks and quantization are removed. */
 void model_init_weights(struct model *model, uint64_t seed);
 
-/* ---- changing: the checked setters behind pare_host ---- */
+/* ---- changing: the checked setters behind pare_host ----
+ * What each does stands at pare_host in <pare/plugin.h>; on failure the model is as it was.
+ * `weight` and `node` are indices into the graph. Pointers into the graph stay valid until
+ * model_fold_batch_norm. */
 pare_status model_set_weight(struct model *model, int32_t weight, const float *data,
                              struct error *err);
-/* Unchecked writable access for the trainer: fp32 data of a weight that is not quantized. */
+/* Unchecked writable access for the trainer: fp32 data (dims) of a weight that is not quantized.
+ * Masked elements must stay 0. */
 float *model_weight_data(struct model *model, int32_t weight);
 pare_status model_set_mask(struct model *model, int32_t weight, const uint8_t *mask,
                            struct error *err);
 pare_status model_set_weight_quant(struct model *model, int32_t weight, const pare_quant *quant,
                                    const int16_t *codes, struct error *err);
+/* Needs a finished model. NULL or bits == 0 removes. Refused (PARE_E_UNSUPPORTED, the message says
+ * where to put it) on the last node, and on a conv2d, linear, add or batch norm that feeds only a
+ * relu. */
 pare_status model_set_activation_quant(struct model *model, int32_t node, const pare_quant *quant,
                                        struct error *err);
+/* Refused (PARE_E_STATE) where the value of a layer to be folded into is itself quantized. */
 pare_status model_fold_batch_norm(struct model *model, struct error *err);
 
 /* Everything that must hold of any model: masks zero, data == scale*code, codes in range, scales
@@ -93,10 +102,12 @@ struct model_note {
     const char *key, *value;
 };
 
-/* As it would be stored: codes packed to their bits, masks as bitmaps where that is smaller.
- * *data is freed by the caller. */
+/* As it would be stored: codes packed to their bits, masks as bitmaps where that is smaller. The
+ * model must be finished and valid (model_verify). Only the notes given are stored, not those the
+ * model was loaded with. *data is freed by the caller. */
 pare_status model_serialize(const struct model *model, const struct model_note *notes,
                             size_t n_notes, struct error *err, uint8_t **data, size_t *n_bytes);
+/* `origin` begins each message: a path. The data may be freed afterwards. */
 pare_status model_parse(const uint8_t *data, size_t n_bytes, const char *origin, struct error *err,
                         struct model **out);
 pare_status model_save(const struct model *model, const char *path, const struct model_note *notes,
@@ -107,7 +118,7 @@ const char *model_note(const struct model *model, const char *key);
 
 struct model_sizes {
     int64_t bytes_fp32; /* the file, if every weight were dense fp32 */
-    int64_t bytes_file; /* the file as saved, packed */
+    int64_t bytes_file; /* the file as saved, packed, without notes */
     int64_t bytes_zstd; /* that file through zstd, level 19 */
 };
 pare_status model_measure_sizes(const struct model *model, struct error *err,

@@ -13,7 +13,7 @@
 #endif
 
 enum {
-    MAX_HEADER_BYTES = 16 << 20,
+    MAX_HEADER_BYTES = 4 << 20,
     MAX_HEADER_DEPTH = 3, /* the object, a tensor, its shape */
     MAX_TENSORS = 1 << 16,
 };
