@@ -339,6 +339,35 @@ static void test_resnet_unfolded(void **state) {
     maker_free(&m);
 }
 
+/* A convolution that is read twice, the second time by a relu: its own value is stored too. */
+static void test_two_readers(void **state) {
+    (void)state;
+    for (int quantized = 0; quantized < 2; quantized++) {
+        struct maker m;
+        maker_init(&m, 11, 6, 6, 2);
+        int32_t conv = maker_conv(&m, 0, 5, 3, 1, 1, 1, 1);
+        int32_t moved = maker_pool(&m, PARE_OP_MAX_POOL, conv, 1, 1, 0);
+        int32_t relu = maker_simple(&m, PARE_OP_RELU, conv);
+        int32_t sum = maker_add(&m, moved, relu);
+        int32_t flat = maker_simple(&m, PARE_OP_FLATTEN, sum);
+        int32_t fc = maker_linear(&m, flat, 4, 1);
+        if (quantized) {
+            maker_quantize_value(&m, 0, 8, 0.03f, 1);
+            maker_quantize_value(&m, conv, 8, 0.02f, -7);
+            maker_quantize_value(&m, sum, 8, 0.04f, -9);
+            maker_quantize_weight(&m, conv, 8);
+            maker_quantize_weight(&m, fc, 8);
+        }
+        struct outcome outcome = check(&m, 1.0f);
+        assert_string_equal(outcome.kernels,
+                            quantized ? "ref_quantize_i8 ref_conv2d_i8 ref_max_pool_i8 "
+                                        "ref_requantize_i8 ref_add_i8 ref_linear_i8 "
+                                      : "ref_conv2d_f32 ref_max_pool_f32 ref_relu_f32 ref_add_f32 "
+                                        "ref_linear_f32 ");
+        maker_free(&m);
+    }
+}
+
 /* Everything at random: operators, shapes, groups, which values and weights are quantized and to
  * how many bits. */
 static int32_t random_layer(struct maker *m, int32_t x, int32_t k) {
@@ -441,7 +470,8 @@ int main(void) {
         cmocka_unit_test(test_lenet_float),     cmocka_unit_test(test_lenet_integer),
         cmocka_unit_test(test_lenet_wide),      cmocka_unit_test(test_lenet_mixed),
         cmocka_unit_test(test_resnet_float),    cmocka_unit_test(test_resnet_integer),
-        cmocka_unit_test(test_resnet_unfolded), cmocka_unit_test(test_random_graphs),
+        cmocka_unit_test(test_resnet_unfolded), cmocka_unit_test(test_two_readers),
+        cmocka_unit_test(test_random_graphs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -333,34 +333,78 @@ static void test_pools_by_hand(void **state) {
     }
 }
 
-/* The largest sums that int32 holds, and one more term: exact on both paths. */
+/* m = float(s_a / (n s_o)) is rounded once. Scales and a sum are looked for with which a multiplier
+ * that was rounded on the way gives another code. */
+static void test_avg_pool_multiplier(void **state) {
+    (void)state;
+    uint64_t random = 1;
+    int32_t n_told = 0;
+    char kernels[1024];
+    for (int32_t k = 0; k < 100000 && n_told < 50; k++) {
+        float s_a = 0.01f + 0.0001f * (float)maker_between(&random, 0, 1 << 20);
+        int32_t sum = maker_between(&random, 10, 9 * 127);
+        double tie =
+            (double)maker_between(&random, 0, 126) + 0.5; /* what the product is close to */
+        float s_o = (float)((double)s_a * (double)sum / (9.0 * tie));
+        float once = (float)((double)s_a / (9.0 * (double)s_o));
+        float twice = (float)((double)(float)((double)s_a / (double)s_o) / 9.0);
+        float code = rintf((float)sum * once);
+        if (code == rintf((float)sum * twice)) {
+            continue;
+        }
+        struct maker m;
+        float x[9];
+        float y;
+        maker_init(&m, 1, 3, 3, 1);
+        maker_quantize_value(&m, 0, 8, s_a, 0);
+        for (int32_t i = 0; i < 9; i++) {
+            x[i] = (float)(sum / 9 + (i < sum % 9)) * s_a;
+        }
+        int32_t pool = maker_simple(&m, PARE_OP_GLOBAL_AVG_POOL, 0);
+        maker_quantize_value(&m, pool, 8, s_o, 0);
+        run_graph(&m, x, 1, &y, kernels);
+        assert_string_equal(kernels, "ref_quantize_i8 ref_avg_pool_i8 ref_dequantize_i8 ");
+        assert_true(y == code * s_o);
+        maker_free(&m);
+        n_told++;
+    }
+    assert_int_equal(n_told, 50);
+}
+
+/* The largest sums that int32 holds, and one more term: exact on both paths, with the zero point at
+ * either end. */
+static void check_accumulator_limit(int32_t n, int at_top, const char *wanted_kernels) {
+    char kernels[1024];
+    struct maker m;
+    int16_t *codes = calloc((size_t)(2 * n), sizeof *codes);
+    float *x = calloc((size_t)n, sizeof *x);
+    float y[2];
+    maker_init(&m, 1, 1, 1, n);
+    maker_quantize_value(&m, 0, 8, 1.0f, at_top ? 127 : -128);
+    int32_t fc = maker_linear(&m, maker_simple(&m, PARE_OP_FLATTEN, 0), 2, 0);
+    for (int32_t i = 0; i < n; i++) {
+        codes[i] = 127;
+        codes[n + i] = -127;
+        x[i] = at_top ? -1e9f : 1e9f; /* |a - z| = 255 */
+    }
+    set_weight(&m, fc, 1.0f, codes, 2 * (int64_t)n);
+    run_graph(&m, x, 1, y, kernels);
+    assert_string_equal(kernels, wanted_kernels);
+    float sum = (float)((int64_t)n * 255 * 127);
+    assert_true(y[0] == (at_top ? -sum : sum));
+    assert_true(y[1] == (at_top ? sum : -sum));
+    free(codes);
+    free(x);
+    maker_free(&m);
+}
+
 static void test_accumulator_limit(void **state) {
     (void)state;
-    char kernels[1024];
-    for (int k = 0; k < 2; k++) {
-        int32_t n = 66311 + k; /* 66311 * 255 * 127 = 2147481735 <= 2^31 - 1 < 66312 * 255 * 127 */
-        struct maker m;
-        int16_t *codes = calloc((size_t)(2 * n), sizeof *codes);
-        float *x = calloc((size_t)n, sizeof *x);
-        float y[2];
-        maker_init(&m, 1, 1, 1, n);
-        maker_quantize_value(&m, 0, 8, 1.0f, -128);
-        int32_t fc = maker_linear(&m, maker_simple(&m, PARE_OP_FLATTEN, 0), 2, 0);
-        for (int32_t i = 0; i < n; i++) {
-            codes[i] = 127;
-            codes[n + i] = -127;
-            x[i] = 1e9f; /* code 127: a - z = 255 */
-        }
-        set_weight(&m, fc, 1.0f, codes, 2 * (int64_t)n);
-        run_graph(&m, x, 1, y, kernels);
-        assert_string_equal(kernels, k == 0 ? "ref_quantize_i8 ref_linear_i8 "
-                                            : "ref_quantize_i8 ref_requantize_i16 "
-                                              "ref_linear_i16(fallback) ");
-        assert_true(y[0] == (float)((int64_t)n * 255 * 127));
-        assert_true(y[1] == -(float)((int64_t)n * 255 * 127));
-        free(codes);
-        free(x);
-        maker_free(&m);
+    for (int at_top = 0; at_top < 2; at_top++) {
+        /* 66311 * 255 * 127 = 2147481735 <= 2^31 - 1 < 66312 * 255 * 127 */
+        check_accumulator_limit(66311, at_top, "ref_quantize_i8 ref_linear_i8 ");
+        check_accumulator_limit(66312, at_top,
+                                "ref_quantize_i8 ref_requantize_i16 ref_linear_i16(fallback) ");
     }
 }
 
@@ -446,6 +490,7 @@ int main(void) {
         cmocka_unit_test(test_linear_ties_and_saturation),
         cmocka_unit_test(test_add_by_hand),
         cmocka_unit_test(test_pools_by_hand),
+        cmocka_unit_test(test_avg_pool_multiplier),
         cmocka_unit_test(test_accumulator_limit),
         cmocka_unit_test(test_bias),
         cmocka_unit_test(test_simulated_within_one_code),
