@@ -3,6 +3,8 @@
 #include "record/record.h"
 #include "scratch.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -386,6 +388,35 @@ static void two_processes_write_whole_rows(void **state) {
     record_rows_free(rows, n);
 }
 
+static void writers_wait_for_the_lock(void **state) {
+    (void)state;
+    const char *path = scratch_path(dir, "waiting.csv");
+    scratch_write(dir, "waiting.csv", "", 0);
+    int fd = open(path, O_RDWR), told[2];
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    assert_int_equal(pipe(told), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        close(fd);
+        append_rows(path, "waiter", 1);
+        _exit(write(told[1], "x", 1) != 1);
+    }
+    struct pollfd done = {.fd = told[0], .events = POLLIN};
+    assert_int_equal(poll(&done, 1, 300), 0); /* not even the header is written */
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_size, 0);
+    assert_int_equal(flock(fd, LOCK_UN), 0);
+    assert_int_equal(poll(&done, 1, 20000), 1);
+    int result;
+    waitpid(child, &result, 0);
+    assert_int_equal(result, 0);
+    assert_int_equal(count_rows(path), 1);
+    close(fd);
+    close(told[0]);
+    close(told[1]);
+}
+
 static void killed_writer_loses_at_most_its_row(void **state) {
     (void)state;
     const char *path = scratch_path(dir, "killed.csv");
@@ -441,6 +472,7 @@ int main(void) {
         cmocka_unit_test(half_row_of_another_writer_is_cut_while_open),
         cmocka_unit_test(full_disk_leaves_whole_rows),
         cmocka_unit_test(two_processes_write_whole_rows),
+        cmocka_unit_test(writers_wait_for_the_lock),
         cmocka_unit_test(killed_writer_loses_at_most_its_row),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
