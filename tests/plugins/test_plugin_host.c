@@ -150,6 +150,8 @@ static void test_failure_messages(void **state) {
     instance_status(made.inst, PARE_E_IO, "apply", &err);
     assert_string_equal(err.text,
                         "method probe: apply failed: input/output error (it gave no message)");
+    assert_int_equal(instance_status(made.inst, (pare_status)-99, "apply", &err), PARE_E_PLUGIN);
+    assert_string_equal(err.text, "method probe: apply returned -99, which is no status");
     host->fail(host, PARE_E_ARG, "dealt with");
     instance_status(made.inst, PARE_OK, "apply", &err);
     instance_status(made.inst, PARE_E_ARG, "end", &err);

@@ -52,7 +52,9 @@ static struct params *resolve(const struct param_input *inputs, size_t n) {
     for (size_t k = 0; k < n; k++) {
         first = strcmp(inputs[k].name, "sparsity") == 0 ? 0 : first;
     }
-    memcpy(all + first, inputs, n * sizeof *inputs);
+    for (size_t k = 0; k < n; k++) {
+        all[first + k] = inputs[k];
+    }
     if (params_resolve(tables, 2, all, n + first, &err, &params) != PARE_OK) {
         print_error("%s\n", err.text);
         fail();

@@ -72,6 +72,16 @@ const struct plugin_entry *instance_entry(const struct instance *inst) {
     return inst->entry;
 }
 
+static int is_failure(pare_status status) {
+    switch (status) {
+#define PARE_STATUS(name, value, text) case PARE_##name:
+#include <pare/status.inc>
+#undef PARE_STATUS
+        return status < 0;
+    }
+    return 0;
+}
+
 pare_status instance_status(struct instance *inst, pare_status status, const char *call,
                             struct error *err) {
     pthread_mutex_lock(&inst->lock);
@@ -82,12 +92,12 @@ pare_status instance_status(struct instance *inst, pare_status status, const cha
         return PARE_OK;
     }
     const char *owner = inst->entry->owner;
-    if (status > 0 || status < PARE_E_INTERRUPTED) {
+    if (!is_failure(status)) {
         return error_set(err, PARE_E_PLUGIN, "%s: %s returned %d, which is no status", owner, call,
                          (int)status);
     }
-    if (said.status ==
-        status) { /* else the message is a leftover of a failure that was dealt with */
+    /* Another status: the message is a leftover of a failure that was dealt with. */
+    if (said.status == status) {
         return error_set(err, status, "%s: %s", owner, said.text);
     }
     return error_set(err, status, "%s: %s failed: %s (it gave no message)", owner, call,
