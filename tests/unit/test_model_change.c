@@ -134,6 +134,8 @@ static void test_quant_mask(void **state) {
     expect(model_set_weight_quant(m, 0, &q, NULL, &err), PARE_OK, &err, "");
     assert_true(w->codes[1] == 1 && w->data[1] == 1.0f); /* the sign of 0 counts as positive */
     expect(model_set_mask(m, 0, mask, &err), PARE_E_UNSUPPORTED, &err, "binary weights");
+    expect(model_set_weight_quant(m, 0, &q, (int16_t[8]){1, 1, 0}, &err), PARE_E_RANGE, &err,
+           "fc.weight[2]: code is 0, wanted -1 or 1");
     verify(m);
     model_destroy(m);
 }
@@ -201,6 +203,8 @@ static void test_activation_quant(void **state) {
     expect(model_set_activation_quant(m, relu, &q, &err), PARE_E_RANGE, &err, "at most 16 values");
     q = (pare_quant){4, 0, 15, -1, 1, &scale, &zero};
     expect(model_set_activation_quant(m, relu, &q, &err), PARE_E_RANGE, &err, "zero point is -3");
+    q = (pare_quant){8, -128, 127, 0, 1, &scale, &zero};
+    expect(model_set_activation_quant(m, relu, &q, &err), PARE_E_UNSUPPORTED, &err, "axis is 0");
     q = (pare_quant){12, -2048, 2047, -1, 1, &scale, NULL};
     expect(model_set_activation_quant(m, relu, &q, &err), PARE_OK, &err, "");
     assert_int_equal(node->activation.zero_point[0], 0);
@@ -426,6 +430,36 @@ static void test_fold_activations(void **state) {
     model_destroy(m);
 }
 
+/* A pruned channel: its gamma and beta are masked, and so is the folded bias, there only. */
+static void test_fold_pruned_channel(void **state) {
+    (void)state;
+    struct error err;
+    struct model *m = foldable(7);
+    const uint8_t mask[4] = {1, 1, 0, 1};
+    expect(model_set_mask(m, model_find_weight(m, "bn2.weight"), mask, &err), PARE_OK, &err, "");
+    expect(model_set_mask(m, model_find_weight(m, "bn2.bias"), mask, &err), PARE_OK, &err, "");
+    expect(model_set_mask(m, model_find_weight(m, "conv1.bias"), mask, &err), PARE_E_ARG, &err,
+           "-1");
+    check_fold(m);
+    const pare_weight *bias = m->graph.weights[model_find_weight(m, "conv2.bias")];
+    assert_memory_equal(bias->mask, mask, sizeof mask);
+    assert_true(bias->data[2] == 0.0f && bias->data[1] != 0.0f);
+    assert_null(m->graph.weights[model_find_weight(m, "conv1.bias")]->mask);
+    model_destroy(m);
+}
+
+/* Before model_finish nobody knows who reads a value. */
+static void test_unfinished(void **state) {
+    (void)state;
+    struct error err;
+    struct model *m = new_model("m", 1, 1, 4);
+    const float scale = 1.0f;
+    pare_quant q = {8, -128, 127, -1, 1, &scale, NULL};
+    expect(model_set_activation_quant(m, 0, &q, &err), PARE_E_STATE, &err, "not finished");
+    expect(model_fold_batch_norm(m, &err), PARE_E_STATE, &err, "not finished");
+    model_destroy(m);
+}
+
 static void test_fold_overflow(void **state) {
     (void)state;
     struct error err;
@@ -464,12 +498,20 @@ static void test_verify(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_set_weight),       cmocka_unit_test(test_statistics),
-        cmocka_unit_test(test_quant_codes),      cmocka_unit_test(test_quant_mask),
-        cmocka_unit_test(test_quant_refused),    cmocka_unit_test(test_activation_quant),
-        cmocka_unit_test(test_fold_float),       cmocka_unit_test(test_fold_masked),
-        cmocka_unit_test(test_fold_quantized),   cmocka_unit_test(test_fold_binary),
-        cmocka_unit_test(test_fold_activations), cmocka_unit_test(test_fold_overflow),
+        cmocka_unit_test(test_set_weight),
+        cmocka_unit_test(test_statistics),
+        cmocka_unit_test(test_quant_codes),
+        cmocka_unit_test(test_quant_mask),
+        cmocka_unit_test(test_quant_refused),
+        cmocka_unit_test(test_activation_quant),
+        cmocka_unit_test(test_fold_float),
+        cmocka_unit_test(test_fold_masked),
+        cmocka_unit_test(test_fold_quantized),
+        cmocka_unit_test(test_fold_binary),
+        cmocka_unit_test(test_fold_activations),
+        cmocka_unit_test(test_fold_overflow),
+        cmocka_unit_test(test_fold_pruned_channel),
+        cmocka_unit_test(test_unfinished),
         cmocka_unit_test(test_verify),
     };
     return cmocka_run_group_tests_name("model_change", tests, NULL, NULL);

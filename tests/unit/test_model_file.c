@@ -155,6 +155,54 @@ static void test_round_trip_float(void **state) {
     }
 }
 
+/* Every operator, every attribute away from its default. */
+static void test_round_trip_ops(void **state) {
+    (void)state;
+    struct error err;
+    struct model *m = new_model("every-op", 13, 11, 4);
+    int32_t x = add_node(m, (struct node_spec){.op = PARE_OP_CONV2D,
+                                               .name = "conv",
+                                               .inputs = {0},
+                                               .out_channels = 6,
+                                               .kernel_h = 3,
+                                               .kernel_w = 2,
+                                               .stride_h = 1,
+                                               .stride_w = 2,
+                                               .pad_h = 2,
+                                               .pad_w = 1,
+                                               .groups = 2});
+    x = add_node(
+        m, (struct node_spec){.op = PARE_OP_BATCH_NORM, .name = "bn", .inputs = {x}, .eps = 0.1f});
+    x = add_node(m, (struct node_spec){.op = PARE_OP_MAX_POOL,
+                                       .name = "max",
+                                       .inputs = {x},
+                                       .kernel_h = 3,
+                                       .kernel_w = 2,
+                                       .pad_h = 1});
+    x = add_node(m, (struct node_spec){.op = PARE_OP_SHORTCUT_A,
+                                       .name = "shortcut",
+                                       .inputs = {x},
+                                       .out_channels = 9,
+                                       .stride_h = 2,
+                                       .stride_w = 1});
+    int32_t a = add_simple(m, PARE_OP_RELU, "relu", x);
+    x = add_node(m, (struct node_spec){.op = PARE_OP_ADD, .name = "add", .inputs = {a, x}});
+    x = add_pool(m, PARE_OP_AVG_POOL, "avg", x, 2, 1);
+    int32_t b = add_simple(m, PARE_OP_GLOBAL_AVG_POOL, "global", x);
+    x = add_linear(m, "fc1", add_simple(m, PARE_OP_FLATTEN, "flat", x), 9);
+    x = add_node(m, (struct node_spec){.op = PARE_OP_ADD, .name = "sum", .inputs = {x, b}});
+    x = add_node(m, (struct node_spec){
+                        .op = PARE_OP_LINEAR, .name = "fc2", .inputs = {x}, .out_channels = 3});
+    add_simple(m, PARE_OP_SOFTMAX, "softmax", x);
+    uint8_t *data = NULL;
+    size_t n = 0;
+    expect(model_serialize(m, NULL, 0, &err, &data, &n), PARE_E_STATE, &err, "not finished");
+    finish_model(m);
+    model_init_weights(m, 1);
+    round_trip(m);
+    model_destroy(m);
+}
+
 /* A mask that keeps about one in `every`, at random; the kept values may be 0. */
 static void mask_random(struct model *m, int32_t weight, pare_rng *rng, uint64_t every) {
     struct error err;
@@ -389,6 +437,8 @@ static void test_bad_container(void **state) {
     bad_header("\"shape\":[4]", "\"shape\":[99999999999999999999]", "header: not valid JSON");
     bad_header("\"shape\":[4]", "\"shape\":[3]", "its shape needs 12");
     bad_header("\"format\":\"pare\"", "\"format\":5", "__metadata__: \"format\" is not a string");
+    bad_header("\"__metadata__\":{", "\"__metadata__\":\"x\",\"y\":{",
+               "__metadata__: is not an object");
     refuse("\"pare.graph\"", "\"other.graph\"", PARE_E_FORMAT, "no \"pare.graph\"");
 }
 
@@ -465,6 +515,10 @@ static void test_bad_graph(void **state) {
     bad_header("\\\"bias\\\":true", "\\\"bias\\\":1", "fc1: bias is not true or false");
     bad_header("\\\"nodes\\\":[", "\\\"nodes\\\":[[[[[]]]],",
                "graph: JSON is nested more than 5 deep");
+    bad_header("\\\"nodes\\\":[", "\\\"nodes\\\":3,\\\"x\\\":[", "graph: unknown key");
+    bad_header("\"{\\\"schema", "\"[1]\",\"y\":\"{\\\"schema", "graph: JSON is not an object");
+    bad_header("\\\"schema\\\":1", "\\\"schema\\\":true",
+               "graph: schema is missing or not a whole number");
     bad_header("\\\"nodes\\\":[", "\\\"nodes\\\":[3,", "node 0: is not a JSON object");
     bad_header("\\\"op\\\":\\\"input\\\"", "\\\"op\\\":\\\"relu\\\"", "node 0: wanted op input");
 }
@@ -484,7 +538,14 @@ static void test_bad_quantization(void **state) {
     refuse("\\\"zero_point\\\":0", "\\\"zero_point\\\":200", PARE_E_RANGE,
            "input: zero point is 200");
     refuse("\\\"scale\\\":0.1", "\\\"scale\\\":-0.1", PARE_E_NUMERIC, "input: scale 0 is -0.1");
-    refuse("\\\"scale\\\":0.1", "\\\"scale\\\":1e39,\\\"qmin\\\":0.1", PARE_E_FORMAT, "duplicate");
+    refuse("0.10000000149011612", "1e39", PARE_E_NUMERIC, "input: scale 0 is inf");
+    refuse("0.10000000149011612", "1e999", PARE_E_FORMAT, "graph: not valid JSON");
+    bad_header("0.10000000149011612", "\\\"1\\\"", "input: scale is missing or not a number");
+    bad_header(",\\\"zero_point\\\":0", "", "input: zero_point is missing");
+    bad_header("\\\"storage\\\":{\\\"weight\\\":{\\\"encoding\\\":\\\"bitmap\\\"}}",
+               "\\\"storage\\\":[1]", "fc1: storage is not a JSON object");
+    bad_header("\\\"qmax\\\":7,", "", "fc2.weight: qmax is missing");
+    bad_header("\\\"bits\\\":4,", "", "fc2.weight: bits is missing");
     bad_header("\\\"bits\\\":8", "\\\"bits\\\":0", "input: activation bits is 0");
 }
 
@@ -513,6 +574,7 @@ static void test_bad_values(void **state) {
     expect(parse_raw(&raw, &err), PARE_E_NUMERIC, &err, "fc1.bias[0]: value is");
     free_raw(&raw);
     bad_byte(42, 0xff, PARE_E_FORMAT, "fc2.weight.packed: code 0 of 8");
+    bad_byte(43, 0x0f, PARE_E_FORMAT, "fc2.weight.packed: code 2 of 8");
     bad_byte(40, 0xff, PARE_E_FORMAT, "fc1.weight.values: dimension 0 is 2, wanted 8");
 }
 
@@ -544,6 +606,7 @@ int main(void) {
         cmocka_unit_test(test_pack),
         cmocka_unit_test(test_pack_layout),
         cmocka_unit_test(test_round_trip_float),
+        cmocka_unit_test(test_round_trip_ops),
         cmocka_unit_test(test_round_trip_quantized),
         cmocka_unit_test(test_round_trip_random),
         cmocka_unit_test(test_sizes),
