@@ -233,6 +233,24 @@ static pare_status check_addition(const struct model *model, const struct node_s
     return PARE_OK;
 }
 
+/* One weight of `node`, filled, and its elements taken off *left. */
+static pare_status create_planned(const pare_node *node, const struct weight_plan *plan,
+                                  struct error *err, int64_t *left, struct weight_store **out) {
+    int64_t elems = shape_n_elems(plan->dims); /* -1, too many: weight_create refuses that */
+    if (elems > *left)
+        return error_set(err, PARE_E_FORMAT,
+                         "%s.%s: needs %lld elements, more than the whole file can hold",
+                         node->name, plan->suffix, (long long)elems);
+    pare_status status =
+        weight_create(node->name, plan->suffix, plan->role, plan->rank, plan->dims, err, out);
+    if (status != PARE_OK)
+        return status;
+    *left -= elems;
+    for (int64_t k = 0; plan->fill != 0.0f && k < elems; k++)
+        (*out)->data[k] = plan->fill;
+    return PARE_OK;
+}
+
 /* Makes the weights that `node` needs; on failure none are left. */
 static pare_status create_weights(struct model *model, const pare_node *node, bool bias,
                                   struct error *err, struct weight_store *made[PARE_N_ROLES],
@@ -240,29 +258,14 @@ static pare_status create_weights(struct model *model, const pare_node *node, bo
     struct weight_plan plans[PARE_N_ROLES];
     int32_t in_channels = model->priv->nodes[node->inputs[0]]->dims[2];
     int32_t n = shape_plan_weights(node, in_channels, bias, plans);
-    pare_status status = PARE_OK;
     int64_t left = model->priv->elems_left;
-    int32_t i = 0;
-    for (; i < n && status == PARE_OK; i++) {
-        int64_t elems = shape_n_elems(plans[i].dims);
-        if (elems > left) {
-            status = error_set(err, PARE_E_FORMAT,
-                               "%s.%s: needs %lld elements, more than the whole file can hold",
-                               node->name, plans[i].suffix, (long long)elems);
-            break;
+    for (int32_t i = 0; i < n; i++) {
+        pare_status status = create_planned(node, &plans[i], err, &left, &made[i]);
+        if (status != PARE_OK) {
+            while (i-- > 0)
+                weight_destroy(made[i]);
+            return status;
         }
-        status = weight_create(node->name, plans[i].suffix, plans[i].role, plans[i].rank,
-                               plans[i].dims, err, &made[i]); /* refuses elems < 0: too many */
-        if (status != PARE_OK)
-            break;
-        left -= elems;
-        for (int64_t k = 0; plans[i].fill != 0.0f && k < elems; k++)
-            made[i]->data[k] = plans[i].fill;
-    }
-    if (status != PARE_OK) {
-        while (i-- > 0)
-            weight_destroy(made[i]);
-        return status;
     }
     model->priv->elems_left = left;
     *n_made = n;
