@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-int main(void) {
-    return 0;
+#include "cli/cli.h"
+
+int main(int argc, char **argv) {
+    return cli_main(argc, argv);
 }

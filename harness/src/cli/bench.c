@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/* pare bench */
+#include "cli/cli.h"
+#include "core/alloc.h"
+#include "experiment/experiment.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The column `pipeline` holds the precision here: that is the pipeline of a benchmark. */
+static const struct view_column bench_view[] = {
+    {"model", COL_model, NULL, NULL, NULL},
+    {"precision", COL_pipeline, NULL, NULL, "precision"},
+    {"backend", COL_backend, NULL, NULL, NULL},
+    {"isa", COL_isa, NULL, NULL, NULL},
+    {"execution", COL_execution, NULL, NULL, NULL},
+    {">threads", COL_threads, NULL, NULL, NULL},
+    {">batch", COL_batch, NULL, NULL, NULL},
+    {NULL, COL_scenario, NULL, NULL, NULL},
+    {">median", COL_median_ns, cli_format_ns, NULL, NULL},
+    {">95 % interval", -1, NULL, cli_make_interval, NULL},
+    {NULL, COL_median_ci_lo_ns, NULL, NULL, NULL},
+    {NULL, COL_median_ci_hi_ns, NULL, NULL, NULL},
+    {">p90", COL_p90_ns, cli_format_ns, NULL, NULL},
+    {NULL, COL_p99_ns, NULL, NULL, NULL},
+    {NULL, COL_min_ns, NULL, NULL, NULL},
+    {NULL, COL_first_ns, NULL, NULL, NULL},
+    {NULL, COL_latency_n, NULL, NULL, NULL},
+    {NULL, COL_cv, NULL, NULL, NULL},
+    {">samples/s", COL_throughput_ips, cli_format_short, NULL, NULL},
+    {NULL, COL_macs_dense, NULL, NULL, NULL},
+    {">peak GMAC/s", COL_peak_gmacs, cli_format_short, NULL, NULL},
+    {">of peak", COL_fraction_of_peak, cli_format_percent, NULL, NULL},
+    {NULL, COL_bytes_resident, NULL, NULL, NULL},
+    {">activations", COL_bytes_activations, cli_format_bytes, NULL, NULL},
+    {NULL, COL_kernels, NULL, NULL, NULL},
+    {NULL, COL_fallback_ops, NULL, NULL, NULL},
+    {NULL, COL_binding, NULL, NULL, NULL},
+    {NULL, COL_stop_rule, NULL, NULL, NULL},
+    {NULL, COL_disturbed, NULL, NULL, NULL},
+};
+
+static pare_status read_options(const struct cli *cli, struct error *err,
+                                struct bench_options *options) {
+    int64_t threads, batch, seed;
+    *options = (struct bench_options){
+        .scenario = cli_value(cli, "scenario", "single"),
+        .isa = cli_value(cli, "isa", NULL),
+        .precision = cli_value(cli, "precision", "fp32"),
+    };
+    if (cli_integer(cli, "threads", 1, 1024, 1, err, &threads) ||
+        cli_integer(cli, "batch", 1, 65536, 1, err, &batch) ||
+        cli_integer(cli, "seed", 0, INT64_MAX, 1, err, &seed) ||
+        latency_parse_profile(cli_value(cli, "profile", "default"), err, &options->profile))
+        return err->status;
+    options->threads = (int32_t)threads;
+    options->batch = (int32_t)batch;
+    options->seed = (uint64_t)seed;
+    return PARE_OK;
+}
+
+/* "ref,auto" one by one, each as a row. */
+static pare_status bench_all(const struct cli *cli, const struct model *model,
+                             const struct registry *reg, struct bench_options *options,
+                             struct error *err) {
+    char *list = strdup(cli_value(cli, "backend", "auto"));
+    struct record *rows = list ? alloc_array(strlen(list) + 1, sizeof *rows) : NULL;
+    size_t n = 0;
+    char *rest = NULL;
+    pare_status status = rows ? PARE_OK : error_set(err, PARE_E_NOMEM, "out of memory");
+    for (char *name = rows ? strtok_r(list, ",", &rest) : NULL; name && status == PARE_OK;
+         name = strtok_r(NULL, ",", &rest)) {
+        options->backend = name;
+        status = experiment_bench(model, reg, options, err, &rows[n]);
+        record_set(&rows[n++], COL_pipeline, options->precision);
+    }
+    if (status == PARE_OK && n == 0)
+        status = error_set(err, PARE_E_ARG, "--backend is empty, wanted names such as ref,auto");
+    if (status == PARE_OK)
+        status = cli_print_rows(cli, rows, n, bench_view, sizeof bench_view / sizeof *bench_view, 0,
+                                err);
+    for (size_t k = 0; k < n; k++)
+        record_clear(&rows[k]);
+    free(rows);
+    free(list);
+    return status;
+}
+
+int bench_command(struct cli *cli) {
+    struct error err;
+    struct bench_options options;
+    struct registry *reg = NULL;
+    struct model *model = NULL;
+    int is_trained;
+    const char *name = cli_value(cli, "model", NULL);
+    pare_status status =
+        name ? PARE_OK
+             : error_set(&err, PARE_E_ARG, "--model is missing, wanted a network or a checkpoint");
+    if (status == PARE_OK)
+        status = read_options(cli, &err, &options);
+    if (status == PARE_OK)
+        status = cli_model(cli, name, options.seed, &err, &model, &is_trained);
+    if (status == PARE_OK)
+        status = cli_registry(cli, &err, &reg);
+    if (status == PARE_OK)
+        status = bench_all(cli, model, reg, &options, &err);
+    registry_destroy(reg);
+    model_destroy(model);
+    return status ? cli_fail(cli, &err) : CLI_DONE;
+}

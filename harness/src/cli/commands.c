@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of commands: what --help says and the parser accepts. */
+#include "cli/cli.h"
+
+#define END                                                                                        \
+    { NULL, NULL, NULL, 0 }
+
+static const struct flag run_flags[] = {
+    {"out", "FILE.csv", "Where rows are appended; default: results/runs/<experiment>.csv.", 0},
+    {"set", "K=V", "A value the script reads as pare.set.K.", 1},
+    {"profile", "quick|default|mlperf", "How long each arm is timed; default: default.", 0},
+    {"resume", NULL, "Skip arms that the file has already with status ok.", 0},
+    {"dry-run", NULL, "List the trials and do nothing.", 0},
+    {"filter", "PATTERN", "Only trials whose label (as --dry-run shows it) matches; * and ?.", 0},
+    {"shard", "I/N", "Only part I of a stable partition into N.", 0},
+    {"keep-samples", "FILE.csv", "Also write every timed query.", 0},
+    {"quiet", NULL, "No progress.", 0},
+    END};
+static const char *const run_examples[] = {
+    "pare run scripts/experiments/quickstart.lua",
+    "pare run sweep.lua --set epochs=3 --dry-run",
+    "pare run sweep.lua --resume --profile quick --filter '*ptq*'",
+    "pare run sweep.lua --shard 2/8 --out part2.csv",
+    NULL,
+};
+
+static const struct flag bench_flags[] = {
+    {"model", "NAME|FILE", "A network's name, a checkpoint's name, or its file.", 0},
+    CLI_MODEL_FLAGS,
+    {"backend", "NAME,..", "Backends to time; default: auto, the best one here.", 0},
+    {"isa", "NAME", "Force a backend's instruction set level.", 0},
+    {"precision", "fp32|int8|..", "fp32, int8, int4, int2, ternary or binary; default: fp32.", 0},
+    {"threads", "N", "Default: 1.", 0},
+    {"batch", "N", "Default: 1.", 0},
+    {"scenario", "single|multi|offline", "Default: single.", 0},
+    {"profile", "quick|default|mlperf", "How long to time; default: default.", 0},
+    {"seed", "N", "Seed of inputs, and of weights for a network by name; default: 1.", 0},
+    END};
+static const char *const bench_examples[] = {
+    "pare bench --model resnet20 --input 3x32x32",
+    "pare bench --model lenet5-mnist --precision int8 --backend ref,auto --threads 2",
+    NULL,
+};
+
+static const char *const list_examples[] = {"pare list methods", "pare list datasets --format csv",
+                                            NULL};
+static const char *const describe_examples[] = {"pare describe ptq", "pare describe ref", NULL};
+static const char *const env_examples[] = {"pare env", "pare env --format json", NULL};
+static const char *const data_list_examples[] = {"pare data list", NULL};
+
+static const struct flag fetch_flags[] = {
+    {"mirror", "URL", "Take the files from here instead; https:// or file://.", 0},
+    {"dest", "DIR", "Store in DIR/NAME; default: the cache folder.", 0},
+    END};
+static const char *const fetch_examples[] = {
+    "pare data fetch mnist",
+    "pare data fetch mnist --dest datasets --mirror file:///media/usb/mnist",
+    NULL,
+};
+static const char *const verify_examples[] = {"pare data verify mnist", NULL};
+
+static const struct flag info_flags[] = {
+    CLI_MODEL_FLAGS,
+    {"layers", NULL, "One row per layer.", 0},
+    END,
+};
+static const char *const info_examples[] = {
+    "pare model info lenet5-mnist",
+    "pare model info resnet20 --input 3x32x32 --option shortcut=B --layers",
+    NULL,
+};
+
+static const struct flag eval_flags[] = {{"dataset", "NAME", "Dataset to evaluate on.", 0},
+                                         {"split", "test|val|train", "Default: test.", 0},
+                                         {"backend", "NAME", "Default: auto.", 0},
+                                         {"threads", "N", "Default: all cores.", 0},
+                                         END};
+static const char *const eval_examples[] = {
+    "pare model eval lenet5-mnist --dataset mnist",
+    "pare model eval small.safetensors --dataset mnist --format csv",
+    NULL,
+};
+
+static const struct flag quantize_flags[] = {
+    {"out", "FILE.safetensors", "Where the result is written.", 0},
+    {"method", "NAME", "The method to apply; default: ptq.", 0},
+    {"set", "K=V", "A parameter of the method, such as bits=8.", 1},
+    {"dataset", "NAME", "Data for calibration and fine-tuning.", 0},
+    {"seed", "N", "Default: 1.", 0},
+    END};
+static const char *const quantize_examples[] = {
+    "pare model quantize lenet5-mnist --dataset mnist --set bits=8 --out small.safetensors",
+    "pare model quantize lenet5-mnist --method magnitude --set sparsity=0.9 --dataset mnist "
+    "--out sparse.safetensors",
+    NULL,
+};
+
+static const struct flag export_flags[] = {
+    {"out", "FILE.safetensors", "Where the file is written.", 0},
+    CLI_MODEL_FLAGS,
+    {"seed", "N", "Seed of the weights, for a network by name; default: 1.", 0},
+    END};
+static const char *const export_examples[] = {
+    "pare model export resnet20 --input 3x32x32 --seed 3 --out untrained.safetensors",
+    "pare model export small.safetensors --out copy.safetensors",
+    NULL,
+};
+
+static const struct flag merge_flags[] = {
+    {"out", "ALL.csv", "Where the joined file is written (-o for short).", 0},
+    END,
+};
+static const char *const merge_examples[] = {"pare merge part1.csv part2.csv -o all.csv", NULL};
+
+static const struct command commands[] = {
+    {"run", "SCRIPT.lua", 1, 1,
+     "Runs an experiment script: builds each trial, measures it, appends a row per arm to a CSV "
+     "file.",
+     run_flags, 1, 1, run_examples, run_command},
+    {"bench", "", 0, 0,
+     "Times one model on backends. No data is needed: inputs come from a seed, so this says "
+     "nothing "
+     "about accuracy.",
+     bench_flags, 1, 1, bench_examples, bench_command},
+    {"list", "methods|backends|models|datasets|checkpoints", 1, 1, "Lists what there is.", NULL, 1,
+     1, list_examples, list_command},
+    {"describe", "METHOD|BACKEND", 1, 1, "Shows a method or backend with all its parameters.", NULL,
+     1, 1, describe_examples, describe_command},
+    {"env", "", 0, 0, "Shows the machine, and what can be measured on it and what cannot, and why.",
+     NULL, 1, 1, env_examples, env_command},
+    {"data list", "", 0, 0, "Lists datasets and where each was found.", NULL, 1, 0,
+     data_list_examples, data_list_command},
+    {"data fetch", "NAME", 1, 1,
+     "Downloads a dataset. A broken download goes on where it stopped; checksums are compared.",
+     fetch_flags, 0, 0, fetch_examples, data_fetch_command},
+    {"data verify", "NAME", 1, 1, "Compares a dataset's files with their checksums.", NULL, 1, 0,
+     verify_examples, data_verify_command},
+    {"model info", "NAME|FILE", 1, 1, "Shows a model's layers, parameters, operations and sizes.",
+     info_flags, 1, 0, info_examples, model_info_command},
+    {"model eval", "NAME|FILE", 1, 1,
+     "Measures a checkpoint's accuracy, deployed on a backend and, if quantized, simulated.",
+     eval_flags, 1, 1, eval_examples, model_eval_command},
+    {"model quantize", "NAME|FILE", 1, 1,
+     "Applies one method to a checkpoint and writes the compressed model.", quantize_flags, 0, 1,
+     quantize_examples, model_quantize_command},
+    {"model export", "NAME|FILE", 1, 1, "Writes a model as a safetensors file.", export_flags, 0, 0,
+     export_examples, model_export_command},
+    {"merge", "A.csv B.csv..", 1, 100000,
+     "Joins record files: rows that say the same appear once, rows that contradict are an error.",
+     merge_flags, 0, 0, merge_examples, merge_command},
+    {0},
+};
+
+const struct command *cli_commands(void) {
+    return commands;
+}

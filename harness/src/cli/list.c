@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/* pare list, pare describe */
+#include "cli/cli.h"
+#include "core/file.h"
+#include "dataset/dataset.h"
+#include "experiment/experiment.h"
+#include "experiment/tables.h"
+#include "script/script.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A table that is being filled; a failure sticks. */
+struct listing {
+    struct table *table;
+    pare_status status;
+    struct error err;
+};
+
+static void start(struct listing *list, const char *const *headers) {
+    list->status = PARE_OK;
+    list->table = table_create(headers);
+    if (!list->table)
+        list->status = error_set(&list->err, PARE_E_NOMEM, "out of memory");
+}
+
+static void add(struct listing *list, const char *const *cells) {
+    if (list->status == PARE_OK)
+        list->status = table_add(list->table, cells, &list->err);
+}
+
+static int finish(const struct cli *cli, struct listing *list) {
+    if (list->status == PARE_OK)
+        cli_print(cli, list->table);
+    table_destroy(list->table);
+    return list->status ? cli_fail(cli, &list->err) : CLI_DONE;
+}
+
+/* ---- plugins ---- */
+
+static int list_methods(const struct cli *cli, const struct registry *reg) {
+    static const char *const headers[] = {"id", "version", "doc", "reference", "file", NULL};
+    struct listing list;
+    start(&list, headers);
+    for (size_t k = 0; k < registry_n_entries(reg); k++) {
+        const struct plugin_entry *entry = registry_entry(reg, k);
+        const pare_method *m = entry->method;
+        if (!m)
+            continue;
+        const char *cells[] = {m->id, m->version, m->doc, m->reference, entry->path};
+        add(&list, cells);
+    }
+    return finish(cli, &list);
+}
+
+static int list_backends(const struct cli *cli, const struct registry *reg) {
+    static const char *const headers[] = {"id",  "version", "isa",  ">score",
+                                          "doc", "why not", "file", NULL};
+    struct listing list;
+    start(&list, headers);
+    for (size_t k = 0; k < registry_n_entries(reg); k++) {
+        const struct plugin_entry *entry = registry_entry(reg, k);
+        const pare_backend *b = entry->backend;
+        pare_probe probe = {0};
+        struct error err;
+        char score[16];
+        if (!b)
+            continue;
+        if (registry_probe(entry, &err, &probe))
+            snprintf(probe.reason, sizeof probe.reason, "%.180s", err.text);
+        snprintf(score, sizeof score, "%d", probe.score);
+        const char *cells[] = {b->id,  b->version,   probe.isa,  score,
+                               b->doc, probe.reason, entry->path};
+        add(&list, cells);
+    }
+    return finish(cli, &list);
+}
+
+static int list_plugins(const struct cli *cli, int methods) {
+    struct error err;
+    struct registry *reg;
+    if (cli_registry(cli, &err, &reg))
+        return cli_fail(cli, &err);
+    int result = methods ? list_methods(cli, reg) : list_backends(cli, reg);
+    registry_destroy(reg);
+    return result;
+}
+
+/* ---- models, datasets, checkpoints ---- */
+
+static void add_model(void *arg, const char *name, const char *doc) {
+    const char *cells[] = {name, doc};
+    add(arg, cells);
+}
+
+static int list_models(const struct cli *cli) {
+    static const char *const headers[] = {"name", "doc", NULL};
+    struct listing list;
+    start(&list, headers);
+    if (list.status == PARE_OK)
+        list.status = script_list_models(add_model, &list, &list.err);
+    return finish(cli, &list);
+}
+
+int data_list_command(struct cli *cli) {
+    static const char *const headers[] = {"name",  "input",    ">classes", ">train", ">val",
+                                          ">test", "found in", "doc",      "note",   NULL};
+    struct listing list;
+    start(&list, headers);
+    for (const struct dataset_info *info = dataset_infos(); info->name; info++) {
+        char text[5][32], *path = NULL;
+        struct error err;
+        snprintf(text[0], sizeof text[0], "%dx%dx%d", info->dims[0], info->dims[1], info->dims[2]);
+        snprintf(text[1], sizeof text[1], "%d", info->n_classes);
+        snprintf(text[2], sizeof text[2], "%lld", (long long)info->n_train);
+        snprintf(text[3], sizeof text[3], "%lld", (long long)info->n_val);
+        snprintf(text[4], sizeof text[4], "%lld", (long long)info->n_test);
+        int found = dataset_locate(info->name, &err, &path) == PARE_OK;
+        const char *note = info->licence_note && info->licence_note[0] ? info->licence_note : NULL;
+        const char *cells[] = {info->name,          text[0],   text[1], text[2], text[3], text[4],
+                               found ? path : NULL, info->doc, note};
+        add(&list, cells);
+        free(path);
+    }
+    return finish(cli, &list);
+}
+
+static void add_checkpoint(void *arg, const char *name, const char *path) {
+    struct listing *list = arg;
+    struct error err;
+    struct model *model = NULL;
+    char n_params[32] = "";
+    if (model_load(path, &err, &model)) {
+        const char *cells[] = {name, NULL, NULL, NULL, NULL, err.text};
+        add(list, cells);
+        return;
+    }
+    struct model_counts counts;
+    model_count(model, &counts);
+    snprintf(n_params, sizeof n_params, "%lld", (long long)counts.params_total);
+    const char *cells[] = {name,
+                           model->graph.name,
+                           n_params,
+                           model_note(model, "dataset"),
+                           model_note(model, "accuracy"),
+                           path};
+    add(list, cells);
+    model_destroy(model);
+}
+
+static int list_checkpoints(const struct cli *cli) {
+    static const char *const headers[] = {"name",      "model", ">params", "dataset",
+                                          ">accuracy", "file",  NULL};
+    struct listing list;
+    start(&list, headers);
+    if (list.status == PARE_OK)
+        list.status = script_list_checkpoints(add_checkpoint, &list, &list.err);
+    return finish(cli, &list);
+}
+
+int list_command(struct cli *cli) {
+    static const char *const kinds[] = {"methods", "backends", "models", "datasets", "checkpoints"};
+    const char *kind = cli->args[0];
+    size_t k = 0;
+    while (k < 5 && strcmp(kind, kinds[k]) != 0)
+        k++;
+    switch (k) {
+    case 0:
+    case 1:
+        return list_plugins(cli, k == 0);
+    case 2:
+        return list_models(cli);
+    case 3:
+        return data_list_command(cli);
+    case 4:
+        return list_checkpoints(cli);
+    default:
+        break;
+    }
+    struct error err;
+    const char *near = nearest_name(kind, kinds, 5);
+    error_set(&err, PARE_E_ARG, "'%s' is nothing to list, wanted %s%s", kind,
+              near ? "" : "methods, backends, models, datasets or checkpoints", near ? near : "");
+    return cli_fail(cli, &err);
+}
+
+/* ---- describe ---- */
+
+static const char *type_name(pare_param_type type) {
+    static const char *const names[] = {"?",      "bool",    "integer", "number",
+                                        "string", "strings", "numbers"};
+    return (unsigned)type < sizeof names / sizeof *names ? names[type] : "?";
+}
+
+/* "2..8", "minmax|percentile", or "". */
+static const char *range_text(const pare_param_desc *row, char text[128]) {
+    text[0] = '\0';
+    if (row->choices)
+        snprintf(text, 128, "%s", row->choices);
+    else if ((row->type == PARE_PARAM_INT || row->type == PARE_PARAM_FLOAT ||
+              row->type == PARE_PARAM_NUMBERS) &&
+             !(row->min == 0 && row->max == 0))
+        snprintf(text, 128, "%.10g..%.10g", row->min, row->max);
+    return text[0] ? text : NULL;
+}
+
+static void add_rows(struct listing *list, const struct param_table *table) {
+    for (uint32_t k = 0; k < table->n; k++) {
+        /* Rows lie apart by the size that the plugin was compiled with. */
+        const pare_param_desc *row =
+            (const void *)((const char *)table->rows + (size_t)k * table->row_size);
+        int is_list = row->type == PARE_PARAM_STRINGS || row->type == PARE_PARAM_NUMBERS;
+        const char *fallback = row->default_value ? row->default_value
+                               : is_list          ? "{}"
+                                                  : "(must be given)";
+        char range[128];
+        const char *cells[] = {row->name,
+                               type_name(row->type),
+                               fallback,
+                               range_text(row, range),
+                               row->unit[0] ? row->unit : NULL,
+                               row->doc,
+                               table->owner};
+        add(list, cells);
+    }
+}
+
+static void print_aspects(uint32_t set) {
+    static const char *const names[] = {
+        "weights",  "mask",       "weight quantization", "activation quantization",
+        "topology", "activations"};
+    int n = 0;
+    for (unsigned k = 0; k < 6; k++)
+        if (set & (1u << k))
+            printf("%s%s", n++ ? ", " : "", names[k]);
+    printf("%s\n", n ? "" : "nothing");
+}
+
+static void print_about(const struct plugin_entry *entry) {
+    const pare_method *m = entry->method;
+    const pare_backend *b = entry->backend;
+    printf("%s, version %s\n%s\nreference: %s\nfile: %s\n", entry->owner,
+           m ? m->version : b->version, m ? m->doc : b->doc, m ? m->reference : b->reference,
+           entry->path);
+    if (m) {
+        printf("reads: ");
+        print_aspects(m->reads);
+        printf("writes: ");
+        print_aspects(m->writes);
+        printf("preserves: ");
+        print_aspects(m->preserves);
+    } else {
+        pare_probe probe = {0};
+        struct error err;
+        if (registry_probe(entry, &err, &probe) == PARE_OK && probe.score > 0)
+            printf("here: usable, %s\n", probe.isa);
+        else
+            printf("here: not usable, %s\n", probe.reason[0] ? probe.reason : err.text);
+    }
+    printf("\n");
+}
+
+static int has_extension(const pare_method *m, const char *id) {
+    return m && m->get_extension && m->get_extension(id) != NULL;
+}
+
+static int describe(const struct cli *cli, const struct plugin_entry *entry) {
+    static const char *const headers[] = {"parameter", "type", "default", "range",
+                                          "unit",      "doc",  "from",    NULL};
+    struct listing list;
+    struct param_table table = registry_param_table(entry);
+    if (cli->format == TABLE_TEXT)
+        print_about(entry);
+    start(&list, headers);
+    add_rows(&list, &table);
+    if (entry->method) {
+        table = tables_where();
+        add_rows(&list, &table);
+    }
+    if (has_extension(entry->method, PARE_METHOD_CALIBRATE)) {
+        table = tables_calibration();
+        add_rows(&list, &table);
+    }
+    if (has_extension(entry->method, PARE_METHOD_TRAIN)) {
+        table = experiment_train_table();
+        add_rows(&list, &table);
+    }
+    return finish(cli, &list);
+}
+
+int describe_command(struct cli *cli) {
+    struct error err, ignored;
+    struct registry *reg;
+    const struct plugin_entry *entry = NULL;
+    const char *id = cli->args[0];
+    if (cli_registry(cli, &err, &reg))
+        return cli_fail(cli, &err);
+    pare_status status = registry_find_method(reg, id, &err, &entry);
+    if (status && strcmp(id, "auto") != 0)
+        /* When neither is known, the message about methods stands: it names the nearest one. */
+        status = registry_find_backend(reg, id, &ignored, &entry);
+    int result = status ? cli_fail(cli, &err) : describe(cli, entry);
+    registry_destroy(reg);
+    return result;
+}
