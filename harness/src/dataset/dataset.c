@@ -6,83 +6,50 @@
 #include "core/rng.h"
 #include "dataset/sources.h"
 
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ---- what there is ---- */
 
+/* clang-format off */
 static const struct dataset_info infos[] = {
-    {"mnist",
-     "Handwritten digits, 28x28 grey (LeCun, Cortes, Burges)",
-     {28, 28, 1},
-     10,
-     55000,
-     5000,
-     10000,
-     "terms of the source are not stated in one place; CC BY-SA 3.0 is widely given"},
-    {"fashion-mnist",
-     "Ten kinds of clothes, 28x28 grey (Xiao, Rasul, Vollgraf 2017)",
-     {28, 28, 1},
-     10,
-     55000,
-     5000,
-     10000,
-     "MIT, Zalando SE"},
-    {"cifar10",
-     "Ten kinds of objects, 32x32 colour (Krizhevsky 2009)",
-     {32, 32, 3},
-     10,
-     45000,
-     5000,
-     10000,
-     "no licence stated; free to use with citation of the report"},
-    {"cifar10-jpeg",
-     "CIFAR-10 after JPEG at quality 75; figures are not those of CIFAR-10",
-     {32, 32, 3},
-     10,
-     45000,
-     5000,
-     10000,
-     "as cifar10"},
-    {"glyphs",
-     "Digits drawn from strokes by a seeded generator, embedded; not MNIST",
-     {28, 28, 1},
-     10,
-     18000,
-     2000,
-     5000,
-     "MIT, part of pare"},
+    {"mnist", "Handwritten digits, 28x28 grey (LeCun, Cortes, Burges)",
+     {28, 28, 1}, 10, 55000, 5000, 10000, "no licence in the files; CC BY-SA 3.0 is widely given"},
+    {"fashion-mnist", "Ten kinds of clothes, 28x28 grey (Xiao, Rasul, Vollgraf 2017)",
+     {28, 28, 1}, 10, 55000, 5000, 10000, "MIT, Zalando SE"},
+    {"cifar10", "Ten kinds of objects, 32x32 colour (Krizhevsky 2009)",
+     {32, 32, 3}, 10, 45000, 5000, 10000, "no licence stated; its author asks to cite the report"},
+    {"cifar10-jpeg", "CIFAR-10 after JPEG at quality 75; figures are not those of CIFAR-10",
+     {32, 32, 3}, 10, 45000, 5000, 10000, "as cifar10"},
+    {"glyphs", "Digits drawn from strokes by a seeded generator, embedded; not MNIST",
+     {28, 28, 1}, 10, 18000, 2000, 5000, "MIT, part of pare"},
     {NULL, NULL, {0, 0, 0}, 0, 0, 0, 0, NULL},
 };
+/* clang-format on */
 enum { N_DATASETS = sizeof infos / sizeof infos[0] - 1 };
-
-enum source_kind { SOURCE_IDX, SOURCE_CIFAR, SOURCE_GLYPHS };
-
-/* Row k belongs to infos[k]. Mean and standard deviation of training pixels / 255, as usually
- * published: MNIST by PyTorch's examples, CIFAR-10 by many ResNet repositories (the deviation of
- * pixels, not the smaller mean of per-image deviations that others use), Fashion-MNIST likewise;
- * glyphs computed from its own training images. A test computes them from the data where it is. */
-static const struct {
-    enum source_kind kind;
-    int32_t flip;
-    float mean[3], stddev[3];
-} sources[N_DATASETS] = {
-    {SOURCE_IDX, 0, {0.1307f}, {0.3081f}},
-    {SOURCE_IDX, 0, {0.2860f}, {0.3530f}},
-    {SOURCE_CIFAR, 1, {0.4914f, 0.4822f, 0.4465f}, {0.2470f, 0.2435f, 0.2616f}},
-    {SOURCE_CIFAR, 1, {0.4914f, 0.4822f, 0.4465f}, {0.2470f, 0.2435f, 0.2616f}},
-    {SOURCE_GLYPHS, 0, {0.1064f}, {0.2186f}},
-};
 
 static const char *const idx_files[] = {"train-images-idx3-ubyte", "train-labels-idx1-ubyte",
                                         "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"};
 static const char *const cifar_files[] = {"data_batch_1.bin", "data_batch_2.bin",
                                           "data_batch_3.bin", "data_batch_4.bin",
                                           "data_batch_5.bin", "test_batch.bin"};
-enum { N_IDX_FILES = 4, N_CIFAR_FILES = 6 };
+
+/* Row k belongs to infos[k]. Mean and standard deviation of training pixels / 255, as usually
+ * published: MNIST by PyTorch's examples, CIFAR-10 by many ResNet repositories (the deviation of
+ * pixels, not the smaller mean of per-image deviations that others use), Fashion-MNIST likewise;
+ * glyphs computed from its own training images. A test computes those of mnist and glyphs. */
+static const struct source sources[N_DATASETS] = {
+    {SOURCE_IDX, 4, idx_files, 0, {0.1307f}, {0.3081f}},
+    {SOURCE_IDX, 4, idx_files, 0, {0.2860f}, {0.3530f}},
+    {SOURCE_CIFAR, 6, cifar_files, 1, {0.4914f, 0.4822f, 0.4465f}, {0.2470f, 0.2435f, 0.2616f}},
+    {SOURCE_CIFAR, 6, cifar_files, 1, {0.4914f, 0.4822f, 0.4465f}, {0.2470f, 0.2435f, 0.2616f}},
+    {SOURCE_GLYPHS, 0, NULL, 0, {0.1064f}, {0.2186f}},
+};
+
+const struct source *source_of(const struct dataset_info *info) {
+    return &sources[info - infos];
+}
 
 const struct dataset_info *dataset_infos(void) {
     return infos;
@@ -101,137 +68,6 @@ const struct dataset_info *dataset_find_info(const char *name, struct error *err
               "glyphs)",
               name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     return NULL;
-}
-
-static enum source_kind kind_of(const struct dataset_info *info) {
-    return sources[info - infos].kind;
-}
-
-/* ---- where it lies ---- */
-
-char *dataset_cache_dir(void) {
-    const char *dir = getenv("PARE_CACHE");
-    if (dir && dir[0])
-        return alloc_printf("%s", dir);
-    dir = getenv("XDG_CACHE_HOME");
-    if (dir && dir[0])
-        return alloc_printf("%s/pare/datasets", dir);
-    dir = getenv("HOME");
-    if (!dir || !dir[0]) {
-        const struct passwd *user = getpwuid(getuid());
-        dir = user ? user->pw_dir : ".";
-    }
-    return alloc_printf("%s/.cache/pare/datasets", dir);
-}
-
-/* The first file of the dataset that a folder lacks, NULL when all are there. */
-static const char *lacking_file(const struct dataset_info *info, const char *dir) {
-    int is_idx = kind_of(info) == SOURCE_IDX;
-    const char *const *files = is_idx ? idx_files : cifar_files;
-    for (int k = 0; k < (is_idx ? N_IDX_FILES : N_CIFAR_FILES); k++) {
-        struct error ignored;
-        char *path = NULL;
-        if (idx_find(dir, files[k], &ignored, &path) != PARE_OK)
-            return files[k];
-        free(path);
-    }
-    return NULL;
-}
-
-/* Looks into one folder, and into the one that CIFAR-10's archive makes there. Takes `dir`. Returns
- * the folder with the data, or NULL after adding to `*looked` what was seen. */
-static char *try_folder(const struct dataset_info *info, char *dir, char **looked) {
-    if (!dir)
-        return NULL;
-    const char *lacking = lacking_file(info, dir);
-    if (lacking && kind_of(info) == SOURCE_CIFAR) {
-        char *inner = file_join(dir, "cifar-10-batches-bin");
-        if (inner && !lacking_file(info, inner)) {
-            free(dir);
-            return inner;
-        }
-        free(inner);
-    }
-    if (!lacking)
-        return dir;
-    char *script = file_join(dir, "unpack.py");
-    char *longer = NULL;
-    if (script && file_exists(script)) {
-        char *cache = dataset_cache_dir();
-        longer = alloc_printf("%s%s%s (still packed: run `python3 %s %s/%s` once)",
-                              *looked ? *looked : "", *looked ? ", " : "", dir, script,
-                              cache ? cache : "FOLDER", info->name);
-        free(cache);
-    } else if (file_exists(dir))
-        longer = alloc_printf("%s%s%s (lacks %s)", *looked ? *looked : "", *looked ? ", " : "", dir,
-                              lacking);
-    else
-        longer = alloc_printf("%s%s%s", *looked ? *looked : "", *looked ? ", " : "", dir);
-    if (longer) {
-        free(*looked);
-        *looked = longer;
-    }
-    free(script);
-    free(dir);
-    return NULL;
-}
-
-static char *search_folders(const struct dataset_info *info, char **looked) {
-    const char *list = getenv("PARE_DATASETS");
-    for (const char *at = list; at && *at;) {
-        size_t n = strcspn(at, ":");
-        if (n > 0) {
-            char *dir = alloc_printf("%.*s/%s", (int)n, at, info->name);
-            char *found = try_folder(info, dir, looked);
-            if (found)
-                return found;
-        }
-        at += n + (at[n] == ':');
-    }
-    char *relative = alloc_printf("datasets/%s", info->name);
-    char *found = try_folder(info, relative ? home_path(relative) : NULL, looked);
-    free(relative);
-    if (found)
-        return found;
-    char *cache = dataset_cache_dir();
-    found = try_folder(info, cache ? file_join(cache, info->name) : NULL, looked);
-    free(cache);
-    return found;
-}
-
-/* A dataset that can be fetched has a URL in the manifest. */
-static int is_fetchable(const char *name) {
-    size_t n;
-    const struct manifest_file *files = manifest_files(&n);
-    for (size_t k = 0; k < n; k++)
-        if (strcmp(files[k].dataset, name) == 0 && files[k].url[0])
-            return 1;
-    return 0;
-}
-
-pare_status dataset_locate(const char *name, struct error *err, char **path) {
-    const struct dataset_info *info = dataset_find_info(name, err);
-    if (!info)
-        return err->status;
-    char *looked = NULL;
-    char *found =
-        kind_of(info) == SOURCE_GLYPHS ? alloc_printf("embedded") : search_folders(info, &looked);
-    if (!found && !looked)
-        return error_set(err, PARE_E_NOMEM, "dataset %s: out of memory", name);
-    if (!found) {
-        int fetchable = is_fetchable(name);
-        error_set(
-            err, PARE_E_NOT_FOUND,
-            "dataset %s: not found in %s; %s%s%sname the folder above it in PARE_DATASETS, or "
-            "use the embedded dataset 'glyphs'",
-            name, looked, fetchable ? "run `pare data fetch " : "", fetchable ? name : "",
-            fetchable ? "`, or " : "");
-        free(looked);
-        return err->status;
-    }
-    free(looked);
-    *path = found;
-    return PARE_OK;
 }
 
 /* ---- reading it ---- */
@@ -284,15 +120,17 @@ static pare_status cut_validation(const struct dataset_info *info, struct storag
 
 static pare_status load_files(const struct dataset_info *info, const char *dir, int is_test,
                               struct samples *into, struct error *err) {
-    if (kind_of(info) == SOURCE_IDX)
-        return idx_load(dir, idx_files[2 * is_test], idx_files[2 * is_test + 1], into, err);
-    return is_test ? cifar_load(dir, cifar_files + N_CIFAR_FILES - 1, 1, into, err)
-                   : cifar_load(dir, cifar_files, N_CIFAR_FILES - 1, into, err);
+    const struct source *source = source_of(info);
+    if (source->kind == SOURCE_IDX)
+        return idx_load(dir, source->files[2 * is_test], source->files[2 * is_test + 1], into, err);
+    size_t n_train_files = source->n_files - 1; /* the last one is the test file */
+    return is_test ? cifar_load(dir, source->files + n_train_files, 1, into, err)
+                   : cifar_load(dir, source->files, n_train_files, into, err);
 }
 
 /* Draws only what the splits will show: sample i does not depend on the others. */
 static void draw_glyphs(const struct dataset *ds, const struct samples *into, int is_test) {
-    int64_t n_train = infos[N_DATASETS - 1].n_train;
+    int64_t n_train = into->info->n_train;
     for (int64_t i = 0; i < into->n; i++) {
         int64_t at = into->place ? into->place[i] : i;
         int64_t shown = is_test        ? ds->splits[SPLIT_TEST].n
@@ -323,7 +161,7 @@ static pare_status load_part(struct dataset *ds, const struct dataset_info *info
         ds->splits[SPLIT_VAL].images = images + (size_t)info->n_train * item_bytes;
         ds->splits[SPLIT_VAL].labels = labels + info->n_train;
     }
-    if (kind_of(info) != SOURCE_GLYPHS)
+    if (source_of(info)->kind != SOURCE_GLYPHS)
         return load_files(info, ds->origin, is_test, &into, err);
     draw_glyphs(ds, &into, is_test);
     return PARE_OK;
@@ -376,9 +214,9 @@ pare_status dataset_open(const char *name, const struct dataset_options *options
     ds->name = info->name;
     memcpy(ds->dims, info->dims, sizeof ds->dims);
     ds->n_classes = info->n_classes;
-    memcpy(ds->mean, sources[info - infos].mean, sizeof ds->mean);
-    memcpy(ds->stddev, sources[info - infos].stddev, sizeof ds->stddev);
-    ds->flip = sources[info - infos].flip;
+    memcpy(ds->mean, source_of(info)->mean, sizeof ds->mean);
+    memcpy(ds->stddev, source_of(info)->stddev, sizeof ds->stddev);
+    ds->flip = source_of(info)->flip;
     ds->storage = storage;
     pare_status status = load(ds, info, options, err);
     free(storage->place);

@@ -49,7 +49,8 @@ struct dataset_options {
 /* Opens a dataset by name. Folders are searched in this order: each D of $PARE_DATASETS (colon
  * separated) as D/<name>, then <home>/datasets/<name>, then <cache>/<name> (dataset_cache_dir).
  * Files may be gzipped or not. The validation split is cut from the training file by a fixed seed,
- * the same for everyone. Checks every header, size and label. */
+ * the same for everyone. Checks every header, size and label; a file with other than the dataset's
+ * own number of samples is refused. `options` may be NULL. dataset_close(NULL) is fine. */
 pare_status dataset_open(const char *name, const struct dataset_options *options, struct error *err,
                          struct dataset **out);
 void dataset_close(struct dataset *ds);
@@ -65,14 +66,18 @@ void dataset_batch(const struct dataset *ds, enum split_id split, const uint32_t
 /* ${PARE_CACHE}, else $XDG_CACHE_HOME/pare/datasets, else ~/.cache/pare/datasets; malloc'd. */
 char *dataset_cache_dir(void);
 
-/* Downloads into <dest>/<name> (dest NULL: the cache). `mirror` replaces the manifest's base URL;
- * file:// works. Resumes partial files, checks SHA-256, leaves nothing half-done under a final
- * name. */
+/* Downloads into <dest>/<name> (dest NULL: the cache). `mirror` (https:// or file:///folder)
+ * replaces the manifest's base URL. Resumes partial files; nothing gets its final name before its
+ * checksum is right. Files that are there and right are kept. Progress on stderr. Statuses:
+ * PARE_E_IO (network, disk; another try resumes), PARE_E_FORMAT (wrong checksum), PARE_E_STATE
+ * (another process is at it), PARE_E_ARG, PARE_E_UNSUPPORTED (nothing to fetch). [main] */
 pare_status dataset_fetch(const char *name, const char *mirror, const char *dest,
                           struct error *err);
 
-/* Checks the files of a located dataset against the manifest's SHA-256 of the unpacked contents.
- * `report` is called per file. PARE_E_FORMAT if any differs. */
+/* Checks the files of a located dataset against the manifest: their unpacked contents, or where no
+ * checksum of those is published, the packed file. `report` is called per file with "ok",
+ * "missing", "differs: got ..., wanted ..."; its strings live for the call. PARE_E_FORMAT if any is
+ * not ok. */
 pare_status dataset_verify(const char *name,
                            void (*report)(void *arg, const char *file, const char *verdict),
                            void *arg, struct error *err);

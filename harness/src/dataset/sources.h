@@ -9,6 +9,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum source_kind { SOURCE_IDX, SOURCE_CIFAR, SOURCE_GLYPHS };
+
+/* What struct dataset_info does not tell: the files, training files first, and the constants. */
+struct source {
+    enum source_kind kind;
+    size_t n_files;
+    const char *const *files; /* (n_files) names, without .gz */
+    int32_t flip;
+    float mean[3], stddev[3];
+};
+const struct source *source_of(const struct dataset_info *info);
+
 /* Where a reader puts sample i: at place[i], or at i when place is NULL. The number of samples,
  * their shape and classes are what the dataset is known to have; a file with others is refused. */
 struct samples {
