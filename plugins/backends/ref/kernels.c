@@ -29,51 +29,50 @@ ALWAYS_INLINE int32_t to_code(float p, int32_t zero, int32_t lo, int32_t hi) {
     return zero + (int32_t)rintf(p);
 }
 
-/* acc[p][o] += sum over the window of x * w, in the order (row, column, channel); for P pixels and
- * W channels. The weights of a kernel row are one contiguous run when there is one group. */
-#define WINDOW_LOOPS(P, W, LOAD, MULTIPLY)                                                         \
-    const struct lower_step *s = &tile->step->low;                                                 \
-    const int64_t per_group = s->in_c / s->groups;                                                 \
-    const int together = s->groups == 1;                                                           \
-    const int64_t len = together ? tile->n_cols * per_group : per_group;                           \
-    const int32_t n_runs = together ? 1 : tile->n_cols;                                            \
-    for (int32_t i = 0; i < tile->n_rows; i++) {                                                   \
-        for (int32_t j = 0; j < n_runs; j++) {                                                     \
-            const int64_t at = ((int64_t)i * s->in_w + j) * s->in_c + block->first_in;             \
-            const int64_t w0 = tap(s, block, tile->first_row + i, tile->first_col + j);            \
-            for (int64_t k = 0; k < len; k++) {                                                    \
-                for (int p = 0; p < (P); p++) {                                                    \
-                    LOAD;                                                                          \
-                    for (int o = 0; o < (W); o++) {                                                \
-                        MULTIPLY;                                                                  \
+/* The weights `w` of tap k, read in place or widened once for all pixels. */
+#define IN_PLACE(ARRAY, TYPE) const TYPE *w = &layer->ARRAY[from + k * W];
+#define WIDENED(ARRAY, TYPE)                                                                       \
+    TYPE w[REF_MAX_WIDTH];                                                                         \
+    for (int o = 0; o < W; o++) {                                                                  \
+        w[o] = layer->ARRAY[from + k * W + o];                                                     \
+    }
+
+/* NAME: acc[p][o] += sum over the window of x * w, in the order (row, column, channel); for P
+ * pixels and W channels. The weights of a kernel row are one contiguous run when there is one
+ * group. */
+#define SUM(NAME, WEIGHTS, ACC, X_TYPE, X_OF, PRODUCT)                                             \
+    ALWAYS_INLINE void NAME(const struct ref_tile *tile, const struct ref_block *block, int P,     \
+                            int W, ACC acc[REF_TILE][REF_MAX_WIDTH]) {                             \
+        const struct lower_step *s = &tile->step->low;                                             \
+        const struct ref_product *layer = &tile->step->product;                                    \
+        const int64_t per_group = s->in_c / s->groups;                                             \
+        const int together = s->groups == 1;                                                       \
+        const int64_t len = together ? tile->n_cols * per_group : per_group;                       \
+        const int32_t n_runs = together ? 1 : tile->n_cols;                                        \
+        for (int32_t i = 0; i < tile->n_rows; i++) {                                               \
+            for (int32_t j = 0; j < n_runs; j++) {                                                 \
+                const int64_t at = ((int64_t)i * s->in_w + j) * s->in_c + block->first_in;         \
+                const int64_t from = tap(s, block, tile->first_row + i, tile->first_col + j);      \
+                for (int64_t k = 0; k < len; k++) {                                                \
+                    WEIGHTS                                                                        \
+                    for (int p = 0; p < P; p++) {                                                  \
+                        const X_TYPE x = X_OF;                                                     \
+                        for (int o = 0; o < W; o++) {                                              \
+                            acc[p][o] += PRODUCT;                                                  \
+                        }                                                                          \
                     }                                                                              \
                 }                                                                                  \
             }                                                                                      \
         }                                                                                          \
     }
 
-ALWAYS_INLINE void sum_f32(const struct ref_tile *tile, const struct ref_block *block, int P, int W,
-                           float acc[REF_TILE][REF_MAX_WIDTH]) {
-    const float *weights = tile->step->product.weights_f32;
-    WINDOW_LOOPS(P, W, const float x = ((const float *)tile->x[p])[at + k],
-                 acc[p][o] += x * weights[w0 + k * W + o])
-}
-
+SUM(sum_f32, IN_PLACE(weights_f32, float), float, float, ((const float *)tile->x[p])[at + k],
+    w[o] * x)
 /* |a - z| <= 255 and |w| <= 127: the product fits an int16. */
-ALWAYS_INLINE void sum_i8(const struct ref_tile *tile, const struct ref_block *block, int P, int W,
-                          int32_t acc[REF_TILE][REF_MAX_WIDTH]) {
-    const int8_t *weights = tile->step->product.weights_i8;
-    WINDOW_LOOPS(P, W,
-                 const int16_t x = (int16_t)(((const int8_t *)tile->x[p])[at + k] - tile->in_zero),
-                 acc[p][o] += (int16_t)(x * weights[w0 + k * W + o]))
-}
-
-ALWAYS_INLINE void sum_i16(const struct ref_tile *tile, const struct ref_block *block, int P, int W,
-                           int64_t acc[REF_TILE][REF_MAX_WIDTH]) {
-    const int16_t *weights = tile->step->product.weights_i16;
-    WINDOW_LOOPS(P, W, const int32_t x = ((const int16_t *)tile->x[p])[at + k] - tile->in_zero,
-                 acc[p][o] += (int64_t)x * weights[w0 + k * W + o])
-}
+SUM(sum_i8, WIDENED(weights_i8, int16_t), int32_t, int16_t,
+    (int16_t)(((const int8_t *)tile->x[p])[at + k] - tile->in_zero), (int16_t)(w[o] * x))
+SUM(sum_i16, IN_PLACE(weights_i16, int16_t), int64_t, int32_t,
+    ((const int16_t *)tile->x[p])[at + k] - tile->in_zero, (int64_t)w[o] * x)
 
 /* Stores one pixel's block: logits, or codes. `product[o]` is float(acc) * m. */
 ALWAYS_INLINE void store(const struct ref_tile *tile, const struct ref_block *block, int p,
@@ -104,7 +103,7 @@ ALWAYS_INLINE void store(const struct ref_tile *tile, const struct ref_block *bl
 }
 
 /* Bias, window, multiplier, store: the whole equation, for P pixels and a block of W channels. */
-#define BLOCK(NAME, SUM, TYPE, BIAS, FINISH)                                                       \
+#define BLOCK(NAME, SUM_OF, TYPE, BIAS, FINISH)                                                    \
     ALWAYS_INLINE void NAME(const struct ref_tile *tile, const struct ref_block *block, int P,     \
                             int W) {                                                               \
         const struct ref_product *layer = &tile->step->product;                                    \
@@ -114,7 +113,7 @@ ALWAYS_INLINE void store(const struct ref_tile *tile, const struct ref_block *bl
                 acc[p][o] = layer->BIAS[block->params + o];                                        \
             }                                                                                      \
         }                                                                                          \
-        SUM(tile, block, P, W, acc);                                                               \
+        SUM_OF(tile, block, P, W, acc);                                                            \
         for (int p = 0; p < P; p++) {                                                              \
             float product[REF_MAX_WIDTH] = {0};                                                    \
             for (int o = 0; o < W; o++) {                                                          \
