@@ -33,7 +33,7 @@ static pare_status merge(struct error *err) {
     snprintf(a, sizeof a, "%s/a.csv", dir);
     snprintf(b, sizeof b, "%s/b.csv", dir);
     const char *const paths[] = {a, b};
-    return record_merge(paths, 2, scratch_path(dir, "out.csv"), err);
+    return record_merge(paths, 2, scratch_path(dir, "new/out.csv"), err);
 }
 
 /* Merges the two texts; the ids and top1 of the rows must be `wanted`: "x=0.5 y=0.25 ". */
@@ -45,7 +45,7 @@ static void merges_to(const char *a, const char *b, const char *wanted) {
     write_text("b.csv", b);
     if (merge(&err) != PARE_OK)
         fail_msg("%s", err.text);
-    assert_int_equal(record_read(scratch_path(dir, "out.csv"), &err, &rows, &n), PARE_OK);
+    assert_int_equal(record_read(scratch_path(dir, "new/out.csv"), &err, &rows, &n), PARE_OK);
     char got[256] = "";
     for (size_t k = 0; k < n; k++) {
         size_t used = strlen(got);
@@ -103,7 +103,7 @@ static void many_rows_are_found_again(void **state) {
     struct record *rows;
     size_t n;
     assert_int_equal(merge(&err), PARE_OK);
-    assert_int_equal(record_read(scratch_path(dir, "out.csv"), &err, &rows, &n), PARE_OK);
+    assert_int_equal(record_read(scratch_path(dir, "new/out.csv"), &err, &rows, &n), PARE_OK);
     assert_int_equal(n, ROWS + 10);
     assert_string_equal(record_get(&rows[ROWS - 1], COL_median_ns), "2999");
     record_rows_free(rows, n);
@@ -115,7 +115,7 @@ static void columns_of_others_are_kept(void **state) {
     write_text("a.csv", "note,schema_version,arm_id\nmine,1,x\n");
     write_text("b.csv", "schema_version,arm_id,board,note\n1,y,pi,\"yours, too\"\n");
     assert_int_equal(merge(&err), PARE_OK);
-    char *text = scratch_read(scratch_path(dir, "out.csv"), NULL);
+    char *text = scratch_read(scratch_path(dir, "new/out.csv"), NULL);
     assert_memory_equal(text, "schema_version,run_id,", 22);
     assert_message(text, ",disturbed,note,board\n", ",mine,\n", ",\"yours, too\",pi\n");
     free(text);
@@ -126,11 +126,11 @@ static void a_difference_in_a_repeatable_column_is_a_conflict(void **state) {
     struct error err;
     write_text("a.csv", HEADER "\n1,w,h,ok,1,1\n1,x,h,ok,0.5,10\n");
     write_text("b.csv", HEADER "\n1,x,h,ok,0.75,10\n");
-    write_text("out.csv", "kept");
+    write_text("new/out.csv", "kept");
     assert_int_equal(merge(&err), PARE_E_FORMAT);
     assert_message(err.text, "arm x: top1 is '0.5' at ", "a.csv line 3", "'0.75' at ",
                    "b.csv line 2", "remove the wrong row");
-    char *text = scratch_read(scratch_path(dir, "out.csv"), NULL);
+    char *text = scratch_read(scratch_path(dir, "new/out.csv"), NULL);
     assert_string_equal(text, "kept"); /* nothing was written */
     free(text);
 }

@@ -2,6 +2,7 @@
 #include "record/reader.h"
 
 #include "core/alloc.h"
+#include "core/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -166,4 +167,16 @@ pare_status reader_read(struct reader *reader, const char *path, struct error *e
         status = reader_text(reader, text, n, err, n_whole);
     free(text);
     return status;
+}
+
+pare_status reader_make_folder(const char *path, struct error *err) {
+    const char *slash = strrchr(path, '/');
+    if (!slash || slash == path)
+        return PARE_OK;
+    char *folder = alloc_printf("%.*s", (int)(slash - path), path);
+    if (!folder)
+        return error_set(err, PARE_E_NOMEM, "%s: out of memory", path);
+    pare_status status = file_make_dirs(folder, err);
+    free(folder);
+    return status == PARE_OK ? status : error_prefix(err, "%s: cannot write records", path);
 }

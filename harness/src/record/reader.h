@@ -35,4 +35,7 @@ pare_status reader_text(struct reader *reader, const char *text, size_t n, struc
 pare_status reader_read(struct reader *reader, const char *path, struct error *err,
                         size_t *n_whole);
 
+/* Makes the folder that a file is to be written in. */
+pare_status reader_make_folder(const char *path, struct error *err);
+
 #endif

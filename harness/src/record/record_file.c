@@ -226,18 +226,9 @@ static void note_missing(const struct record_file *file) {
 }
 
 static pare_status open_locked(struct record_file *file, struct error *err) {
-    char *folder = alloc_printf("%s", file->path);
-    if (!folder)
-        return error_set(err, PARE_E_NOMEM, "%s: out of memory", file->path);
-    char *slash = strrchr(folder, '/');
-    pare_status status = PARE_OK;
-    if (slash && slash != folder) {
-        *slash = 0;
-        status = file_make_dirs(folder, err);
-    }
-    free(folder);
+    pare_status status = reader_make_folder(file->path, err);
     if (status != PARE_OK)
-        return error_prefix(err, "%s: cannot write records", file->path);
+        return status;
     file->fd = open(file->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0666);
     if (file->fd < 0)
         return error_set(err, PARE_E_IO, "%s: cannot open for writing: %s; name another file",

@@ -247,6 +247,8 @@ pare_status record_merge(const char *const *paths, size_t n_paths, const char *o
         merge.extra_of = NULL;
     }
     if (status == PARE_OK)
+        status = reader_make_folder(out_path, err);
+    if (status == PARE_OK)
         status = write_result(&merge, out_path, err);
     clear_merge(&merge);
     free(sources);
