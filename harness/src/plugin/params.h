@@ -55,7 +55,8 @@ const pare_params *params_of_table(const struct params *params, size_t table);  
 const pare_param_value *params_get(const struct params *params, const char *name); /* NULL: none */
 
 /* All resolved values as one JSON object in table order, malloc'd: {"bits":8,"observer":"minmax"}.
- */
+ * Numbers have the fewest digits that read back as the same double: 0.9, 1.0, 1e-5. NULL: out of
+ * memory. */
 char *params_json(const struct params *params);
 
 #endif

@@ -3,9 +3,6 @@
 #ifndef PLUGIN_REGISTRY_H
 #define PLUGIN_REGISTRY_H
 
-#include <stddef.h>
-#include <stdint.h>
-
 #include "core/error.h"
 #include "core/pool.h"
 #include "plugin/params.h"
@@ -15,14 +12,18 @@
 #include <pare/ext/observe.h>
 #include <pare/ext/train.h>
 #include <pare/method.h>
+#include <stddef.h>
+#include <stdint.h>
 
 struct registry;
 
 pare_status registry_create(struct error *err, struct registry **out);
 void registry_destroy(struct registry *reg); /* closes all plugins; every instance must be gone */
 
-/* Loads one file. ELF class, machine and endianness are checked before dlopen; then symbol, magic,
- * ABI version, struct sizes, descriptors, parameter tables, duplicate ids: each its own message. */
+/* Loads one file. That it is a whole ELF shared object for this machine is checked before dlopen;
+ * then symbol, magic, ABI version, struct sizes, descriptors, parameter tables, duplicate ids: each
+ * its own message, after the path. A file is loaded as a whole or not at all; one that is loaded
+ * already is PARE_OK and left as it is. [main] */
 pare_status registry_load(struct registry *reg, const char *path, struct error *err);
 
 /* Loads every *.so of a folder, in name order. A file that cannot be loaded is remembered with its
@@ -52,8 +53,8 @@ struct plugin_reject {
 size_t registry_n_rejects(const struct registry *reg);
 const struct plugin_reject *registry_reject(const struct registry *reg, size_t k);
 
-/* By id; the error names the nearest id. Backend "auto" is the usable one with the highest score.
- */
+/* By id; the error names the nearest id. Backend "auto" is the usable one with the highest score;
+ * of equals, the one loaded first. */
 pare_status registry_find_method(const struct registry *reg, const char *id, struct error *err,
                                  const struct plugin_entry **out);
 pare_status registry_find_backend(const struct registry *reg, const char *id, struct error *err,
