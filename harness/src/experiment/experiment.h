@@ -67,6 +67,7 @@ struct experiment {
     struct arm_spec *arms;
     size_t n_counters;
     char **counters;
+    char *checkpoint; /* name under which each trial's model is saved; NULL: not saved */
     struct experiment_hooks hooks;
 };
 void experiment_clear(struct experiment *exp); /* frees everything it owns */

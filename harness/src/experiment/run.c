@@ -24,7 +24,8 @@ struct runner {
     const struct registry *reg;
     const struct run_options *options;
     struct run_summary *summary;
-    char *identity; /* of the base model */
+    char *identity;                   /* of the base model */
+    char *cache_dir, *checkpoint_dir; /* beside the CSV */
     struct record common;
     char (*done)[17]; /* (n_done) arm ids that the file has with status ok */
     size_t n_done;
@@ -173,6 +174,13 @@ static pare_status open_samples(struct runner *r, struct error *err) {
     return PARE_OK;
 }
 
+/* A folder beside the CSV; malloc'd. */
+static char *beside(const char *out_path, const char *name) {
+    const char *slash = strrchr(out_path, '/');
+    return slash ? alloc_printf("%.*s/%s", (int)(slash - out_path), out_path, name)
+                 : alloc_printf("%s", name);
+}
+
 static pare_status prepare(struct runner *r, struct error *err) {
     if (base_identity(r->exp, err, &r->identity) != PARE_OK || read_done(r, err) != PARE_OK)
         return err->status;
@@ -183,7 +191,9 @@ static pare_status prepare(struct runner *r, struct error *err) {
         return r->plan ? PARE_OK : error_set(err, PARE_E_NOMEM, "out of memory");
     }
     r->bases = alloc_array(r->exp->n_seeds, sizeof *r->bases);
-    if (!r->bases)
+    r->cache_dir = beside(r->options->out_path, "cache");
+    r->checkpoint_dir = beside(r->options->out_path, "checkpoints");
+    if (!r->bases || !r->cache_dir || !r->checkpoint_dir)
         return error_set(err, PARE_E_NOMEM, "out of memory");
     /* The output first: a folder that cannot be written should not be found out after an hour. */
     if (record_open(r->options->out_path, err, &r->file) != PARE_OK ||
@@ -210,28 +220,21 @@ static void clean_up(struct runner *r) {
         fclose(r->samples);
     record_clear(&r->common);
     free(r->done);
+    free(r->checkpoint_dir);
+    free(r->cache_dir);
     free(r->identity);
 }
 
 /* ---- one trial ---- */
-
-static char *cache_dir(const char *out_path) {
-    const char *slash = strrchr(out_path, '/');
-    return slash ? alloc_printf("%.*s/cache", (int)(slash - out_path), out_path)
-                 : alloc_printf("cache");
-}
 
 static pare_status get_base(struct runner *r, size_t seed_index, struct error *err,
                             const struct base **out) {
     /* A checkpoint is the same for all seeds. */
     size_t slot = r->exp->model.source == MODEL_CHECKPOINT ? 0 : seed_index;
     if (!r->bases[slot]) {
-        char *dir = cache_dir(r->options->out_path);
-        struct base_env env = {r->exp, r->ds, r->pool, dir, r->options->quiet};
-        pare_status status = base_create(&env, r->exp->seeds[slot], err, &r->bases[slot]);
-        free(dir);
-        if (status != PARE_OK)
-            return status;
+        struct base_env env = {r->exp, r->ds, r->pool, r->cache_dir, r->options->quiet};
+        if (base_create(&env, r->exp->seeds[slot], err, &r->bases[slot]) != PARE_OK)
+            return err->status;
     }
     *out = r->bases[slot];
     return PARE_OK;
@@ -328,6 +331,8 @@ static pare_status do_trial(struct runner *r, struct trial *trial, size_t seed_i
         .ds = r->ds,
         .topo = r->topo,
         .options = r->options,
+        .checkpoint_dir = r->checkpoint_dir,
+        .only_trial = r->exp->n_pipelines * r->exp->n_seeds == 1,
         .pool = r->pool,
         .base = base,
         .common = &r->common,

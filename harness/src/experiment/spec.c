@@ -26,6 +26,7 @@ void experiment_clear(struct experiment *exp) {
     free(exp->name);
     free(exp->dataset);
     free(exp->script);
+    free(exp->checkpoint);
     free(exp->model.label);
     model_destroy(exp->model.model);
     inputs_free(exp->model.train_inputs, exp->model.n_train_inputs);

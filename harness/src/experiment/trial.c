@@ -2,9 +2,11 @@
 #include "experiment/trial.h"
 
 #include "core/alloc.h"
+#include "core/file.h"
 #include "core/progress.h"
 #include "core/rng.h"
 #include "experiment/arm.h"
+#include "experiment/base.h"
 #include "experiment/divergence.h"
 #include "experiment/fill.h"
 #include "train/train.h"
@@ -91,6 +93,39 @@ static pare_status simulate(struct build *b, struct error *err) {
     return PARE_OK;
 }
 
+/* <dir>/<name>.safetensors, or <dir>/<name>-<trial id>.safetensors where there are several trials;
+ * the notes in it say where it comes from. */
+static pare_status save_checkpoint(const struct build *b, struct error *err) {
+    const struct trial_env *env = b->env;
+    if (!env->exp->checkpoint)
+        return PARE_OK;
+    char *path = env->only_trial
+                     ? alloc_printf("%s/%s.safetensors", env->checkpoint_dir, env->exp->checkpoint)
+                     : alloc_printf("%s/%s-%s.safetensors", env->checkpoint_dir,
+                                    env->exp->checkpoint, b->trial->id);
+    char *base = NULL;
+    if (!path || base_identity(env->exp, err, &base) != PARE_OK) {
+        free(path);
+        return error_set(err, PARE_E_NOMEM, "out of memory for a checkpoint");
+    }
+    const struct model_note notes[] = {
+        {"dataset", env->exp->dataset},
+        {"experiment", env->exp->name},
+        {"script", env->exp->script ? env->exp->script : ""},
+        {"seed", record_get(&b->rec, COL_seed)},
+        {"base", base},
+        {"pipeline", b->trial->label},
+        {"params_json", record_get(&b->rec, COL_params_json)},
+        {"pare_version", pare_version()},
+    };
+    pare_status status = file_make_dirs(env->checkpoint_dir, err);
+    if (status == PARE_OK)
+        status = model_save(b->model, path, notes, sizeof notes / sizeof *notes, err);
+    free(base);
+    free(path);
+    return status;
+}
+
 static pare_status build_model(struct build *b, struct error *err) {
     const struct trial_env *env = b->env;
     struct pipeline_env penv = {.ds = env->ds,
@@ -103,6 +138,8 @@ static pare_status build_model(struct build *b, struct error *err) {
         pipeline_apply(b->trial->pipeline, &penv, b->model, err) != PARE_OK)
         return err->status;
     record_set_real(&b->rec, COL_trial_seconds, (double)(clock_ns() - start_ns) * 1e-9);
+    if (save_checkpoint(b, err) != PARE_OK)
+        return err->status;
     if (fill_size(&b->rec, b->model, env->base->model, err) != PARE_OK)
         return err->status;
     record_set_real(&b->rec, COL_top1_baseline, env->base->top1);

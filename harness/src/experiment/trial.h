@@ -25,7 +25,9 @@ struct trial_env {
     const struct dataset *ds;
     const struct topology *topo;
     const struct run_options *options;
-    struct pool *pool; /* all cores: training, accuracy */
+    const char *checkpoint_dir; /* where models go if the experiment names a checkpoint */
+    int only_trial;             /* the run has one trial: its checkpoint needs no id in its name */
+    struct pool *pool;          /* all cores: training, accuracy */
     const struct base *base;
     const struct record *common; /* machine, run and experiment columns */
     const float *images;         /* (n_images,H,W,C) of the test split, for timing */
