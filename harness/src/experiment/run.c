@@ -321,7 +321,7 @@ static pare_status do_trial(struct runner *r, struct trial *trial, size_t seed_i
         return PARE_OK;
     }
     announce(r, trial);
-    const struct base *base;
+    const struct base *base = NULL;
     struct error base_err;
     if (get_base(r, seed_index, &base_err, &base) != PARE_OK)
         return emit_failures(r, trial, &base_err, err);
