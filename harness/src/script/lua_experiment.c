@@ -19,14 +19,13 @@ static int experiment_collect(lua_State *L) {
     return 0;
 }
 
-static void check_name(lua_State *L, const char *name) {
+static void check_name(lua_State *L, const char *key, const char *name) {
     size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
     if (n == 0 || n > 64 || name[n] != '\0' || name[0] == '.')
         args_fail(L,
                   WHAT
-                  ": name is '%s', wanted 1..64 letters, digits, '.', '_' and '-' (it names the "
-                  "CSV file)",
-                  name);
+                  ": %s is '%s', wanted 1..64 letters, digits, '.', '_' and '-' (it names a file)",
+                  key, name);
 }
 
 static const struct dataset_info *read_dataset(lua_State *L, int table, struct experiment *exp) {
@@ -311,8 +310,9 @@ static void read_hook(lua_State *L, int table, int box, const char *key, int use
 }
 
 static int pare_experiment(lua_State *L) {
-    static const char *const keys[] = {"name", "dataset",  "model",    "seeds",     "pipelines",
-                                       "arms", "counters", "on_trial", "on_record", NULL};
+    static const char *const keys[] = {"name",      "dataset",    "model",    "seeds",
+                                       "pipelines", "arms",       "counters", "on_trial",
+                                       "on_record", "checkpoint", NULL};
     const struct script *script = binding_script(L);
     if (!script || !script->registry)
         return args_fail(L, WHAT ": not available here, only in scripts for `pare run`");
@@ -327,7 +327,12 @@ static int pare_experiment(lua_State *L) {
 
     exp->script = args_strdup(L, sandbox_of(L)->script_path);
     exp->name = args_strdup(L, args_string(L, 1, WHAT, "name", NULL));
-    check_name(L, exp->name);
+    check_name(L, "name", exp->name);
+    if (lua_getfield(L, 1, "checkpoint") != LUA_TNIL) {
+        exp->checkpoint = args_strdup(L, args_string(L, 1, WHAT, "checkpoint", NULL));
+        check_name(L, "checkpoint", exp->checkpoint);
+    }
+    lua_pop(L, 1);
     const struct dataset_info *info = read_dataset(L, 1, exp);
     lua_getfield(L, 1, "model");
     model_fill_spec(L, -1, info, &exp->model);
