@@ -72,7 +72,7 @@ static struct experiment make_experiment(void) {
                              .model = {.label = strdup("tiny"), .source = MODEL_TRAIN}};
     exp.model.model = tiny_model();
     exp.model.train_inputs = alloc_resize(NULL, 1, sizeof *exp.model.train_inputs);
-    exp.model.train_inputs[0] = number("epochs", 1);
+    exp.model.train_inputs[0] = number("epochs", 10);
     exp.model.n_train_inputs = 1;
     exp.seeds = alloc_resize(NULL, 2, sizeof *exp.seeds);
     exp.seeds[0] = 1;
