@@ -116,6 +116,10 @@ pare_status model_load(const char *path, struct error *err, struct model **out);
 /* A note read from the file the model came from, or NULL. */
 const char *model_note(const struct model *model, const char *key);
 
+/* How the file holds a weight: "fp32", "fp32-bitmap" (pruned values left out), "packed" (codes in
+ * their bits) or "packed-bitmap". */
+const char *model_storage_name(const pare_weight *weight);
+
 struct model_sizes {
     int64_t bytes_fp32; /* the file, if every weight were dense fp32 */
     int64_t bytes_file; /* the file as saved, packed, without notes */

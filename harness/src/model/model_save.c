@@ -47,6 +47,11 @@ static enum storage choose_storage(const pare_weight *w) {
     return zeros ? STORAGE_ZEROS : STORAGE_BITMAP;
 }
 
+const char *model_storage_name(const pare_weight *w) {
+    static const char *const names[2][2] = {{"fp32", "fp32-bitmap"}, {"packed", "packed-bitmap"}};
+    return names[w->quant.bits != 0][choose_storage(w) == STORAGE_BITMAP];
+}
+
 static pare_status add_bytes(struct st_writer *writer, const char *name, const char *suffix,
                              enum st_dtype dtype, int64_t n, struct error *err, void **data) {
     char full[MAX_TENSOR_NAME_BYTES];
