@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -114,6 +115,11 @@ static void files_are_read_written_and_hashed(void **state) {
     assert_int_equal(file_read(path, 2, &err, &data, &n), PARE_E_LIMIT);
     assert_non_null(strstr(err.text, "2 bytes"));
     assert_int_equal(file_read(dir, 10, &err, &data, &n), PARE_E_IO);
+    char *fifo = file_join(dir, "fifo");
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    assert_int_equal(file_read(fifo, 10, &err, &data, &n), PARE_E_IO); /* and does not wait */
+    unlink(fifo);
+    free(fifo);
     assert_int_equal(file_read("/nonexistent/x", 10, &err, &data, &n), PARE_E_NOT_FOUND);
     assert_int_equal(file_write("/nonexistent/x", "abc", 3, &err), PARE_E_IO);
     assert_int_equal(file_make_dirs(path, &err), PARE_E_IO); /* a file is in the way */

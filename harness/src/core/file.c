@@ -57,7 +57,8 @@ static pare_status read_all(gzFile file, const char *path, size_t max_bytes, str
 
 pare_status file_read(const char *path, size_t max_bytes, struct error *err, uint8_t **data,
                       size_t *n_bytes) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Not blocking: a FIFO must be refused, not waited for. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return error_set(err, errno == ENOENT ? PARE_E_NOT_FOUND : PARE_E_IO, "%s: %s", path,
                          strerror(errno));
