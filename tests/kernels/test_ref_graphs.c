@@ -381,6 +381,7 @@ static int32_t random_layer(struct maker *m, int32_t x, int32_t k) {
     case 0:
     case 1:
     case 2:
+        pad += maker_between(&m->random, 0, 7) == 0 ? kernel : 0;
         out = maker_conv(m, x, groups * maker_between(&m->random, 1, 20), kernel, stride, pad,
                          groups, maker_between(&m->random, 0, 1));
         break;

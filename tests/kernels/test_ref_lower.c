@@ -120,7 +120,7 @@ static void test_refused_graphs(void **state) {
     refused(&m, 1, NULL, PARE_E_ARG, "node1: 4 groups do not divide 2 input");
     maker_node(&m, 1)->groups = 1;
     maker_node(&m, 3)->pad_h = 2;
-    refused(&m, 1, NULL, PARE_E_ARG, "node3: kernel 2x2, stride 2x2, padding 2x0");
+    refused(&m, 1, NULL, PARE_E_ARG, "node3: padding is 2x0, wanted less than the kernel's 2x2");
     maker_node(&m, 3)->pad_h = 0;
     maker_node(&m, 2)->op = (pare_op)77;
     refused(&m, 1, NULL, PARE_E_UNSUPPORTED, "node2: operator 77 is not known");

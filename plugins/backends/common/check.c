@@ -37,12 +37,19 @@ static pare_status check_vector(const pare_host *host, const pare_node *node, pa
 static pare_status check_window(const pare_host *host, const pare_node *node) {
     if (node->kernel_h < 1 || node->kernel_w < 1 || node->kernel_h > MAX_DIM ||
         node->kernel_w > MAX_DIM || node->stride_h < 1 || node->stride_w < 1 || node->pad_h < 0 ||
-        node->pad_w < 0 || node->pad_h >= node->kernel_h || node->pad_w >= node->kernel_w) {
+        node->pad_w < 0 || node->pad_h > MAX_DIM || node->pad_w > MAX_DIM) {
         return host->fail(host, PARE_E_ARG,
                           "%s: kernel %dx%d, stride %dx%d, padding %dx%d: wanted a kernel and a "
-                          "stride of 1 or more and padding smaller than the kernel",
+                          "stride of 1 or more, padding of 0 or more, and nothing above %d",
                           node->name, node->kernel_h, node->kernel_w, node->stride_h,
-                          node->stride_w, node->pad_h, node->pad_w);
+                          node->stride_w, node->pad_h, node->pad_w, MAX_DIM);
+    }
+    if (node->op == PARE_OP_MAX_POOL &&
+        (node->pad_h >= node->kernel_h || node->pad_w >= node->kernel_w)) {
+        return host->fail(host, PARE_E_ARG,
+                          "%s: padding is %dx%d, wanted less than the kernel's %dx%d: a window of "
+                          "padding alone has no maximum",
+                          node->name, node->pad_h, node->pad_w, node->kernel_h, node->kernel_w);
     }
     return PARE_OK;
 }

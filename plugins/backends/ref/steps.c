@@ -268,12 +268,14 @@ static void run_pixels(const struct ref_call *call, struct ref_tile *tile, const
     int64_t out_bytes = lower_rep_bytes(call->out->rep);
     int32_t left = ox * s->stride_w - s->pad_w;
     tile->n = n;
-    tile->first_col = max32(-left, 0);
-    tile->n_cols = min32(s->kernel_w, s->in_w - left) - tile->first_col;
+    tile->first_col = min32(max32(-left, 0), s->kernel_w);
+    tile->n_cols = max32(min32(s->kernel_w, s->in_w - left) - tile->first_col, 0);
+    /* A window may lie in the padding altogether; then nothing is read. */
+    int inside = tile->n_rows > 0 && tile->n_cols > 0;
     for (int32_t p = 0; p < n; p++) {
         int64_t at =
             (int64_t)(top + tile->first_row) * s->in_w + left + p * s->stride_w + tile->first_col;
-        tile->x[p] = x + at * s->in_c * in_bytes;
+        tile->x[p] = inside ? x + at * s->in_c * in_bytes : x;
         tile->out[p] = y + (int64_t)(ox + p) * s->out_c * out_bytes;
     }
     run_block(call, tile, block);
@@ -292,8 +294,8 @@ static void conv2d(const struct ref_call *call, int64_t index) {
                             .out_rep = call->out->rep,
                             .in_zero = call->in[0]->zero,
                             .out_zero = call->out->zero};
-    tile.first_row = max32(-top, 0);
-    tile.n_rows = min32(s->kernel_h, s->in_h - top) - tile.first_row;
+    tile.first_row = min32(max32(-top, 0), s->kernel_h);
+    tile.n_rows = max32(min32(s->kernel_h, s->in_h - top) - tile.first_row, 0);
     for (int32_t b = 0; b < call->step->product.n_blocks; b++) {
         for (int32_t ox = 0; ox < s->out_w;) {
             int32_t left = ox * s->stride_w - s->pad_w;
