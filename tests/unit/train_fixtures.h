@@ -105,6 +105,10 @@ static inline struct model *make_resnet8(char option) {
     return m;
 }
 
+static inline struct model *make_resnet8_a(void) {
+    return make_resnet8('A');
+}
+
 /* The script's lenet: 6-10-30-10 on 12x12x3. */
 static inline struct model *make_small_lenet(void) {
     struct model *m = new_model("lenet", 12, 12, 3);
