@@ -25,6 +25,7 @@ struct world {
     double (*slowness)(double now_ns); /* drift of the whole machine; NULL: 1 */
     int64_t n_log;
     uint8_t log[LOG]; /* which arm ran, in order */
+    int last_id;      /* whose data the caches hold */
 };
 
 struct subject {
@@ -34,6 +35,7 @@ struct subject {
     pare_rng rng;
     int64_t n_calls, fail_at, spike_every;
     int64_t last_i;
+    double refill_ns;                 /* extra time of a query that follows another arm's */
     double slow_calls, slow_extra_ns; /* extra time that fades out over the first calls */
 };
 
@@ -55,6 +57,9 @@ static pare_status subject_query(void *context, int64_t i) {
         ns += s->first_extra_ns;
     if ((double)s->n_calls < s->slow_calls)
         ns += s->slow_extra_ns * (1 - (double)s->n_calls / s->slow_calls);
+    if (w->last_id != s->id)
+        ns += s->refill_ns;
+    w->last_id = s->id;
     if (s->noise > 0)
         ns *= 1 - s->noise * log(1 - rng_double(&s->rng));
     if (s->spike_every > 0 && s->n_calls % s->spike_every == 0)
@@ -324,6 +329,22 @@ static void cap_waits_for_a_median(void **state) {
     }
 }
 
+/* A block's first query finds the caches as another arm left them: it is not among the samples. */
+static void blocks_begin_with_their_own_data_in_the_caches(void **state) {
+    struct world w = {0};
+    struct subject s[2] = {make_subject(&w, 0, 1e6, 0), make_subject(&w, 1, 1e6, 0)};
+    struct latency_options o = quick();
+    struct latency r[2];
+    (void)state;
+    s[0].refill_ns = s[1].refill_ns = 5e5;
+    must_measure(&w, s, 2, &o, r);
+    for (int k = 0; k < 2; k++) {
+        near(r[k].mean_ns, 1e6, 0);
+        assert_int_equal(r[k].outliers, 0);
+        assert_int_equal(s[k].n_calls, r[k].n + r[k].warmup_n + r[k].n_rounds);
+    }
+}
+
 /* A slow and a very fast arm: both reach enough samples, within the slow one's cap. */
 static void unequal_arms_both_get_samples(void **state) {
     struct world w = {0};
@@ -579,6 +600,7 @@ int main(void) {
         cmocka_unit_test(ratio_needs_six_rounds_for_an_interval),
         cmocka_unit_test(stop_rules_name_the_bound),
         cmocka_unit_test(cap_waits_for_a_median),
+        cmocka_unit_test(blocks_begin_with_their_own_data_in_the_caches),
         cmocka_unit_test(unequal_arms_both_get_samples),
         cmocka_unit_test(failing_query_stops_with_its_status),
         cmocka_unit_test(clock_that_steps_back_is_survived_or_reported),

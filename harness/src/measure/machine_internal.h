@@ -27,7 +27,7 @@ struct peak_kernel {
     int integer;            /* 0: fp32; 1: int8 products, int32 sums */
     int (*supported)(void); /* by processor and operating system */
     void (*loop)(int64_t n);
-    double macs_per_iteration;
+    double macs_per_step; /* of one accumulator */
 };
 
 /* All of this build, the widest first; *n of them. */
