@@ -43,7 +43,7 @@ static void text_is_aligned(void **state) {
            "name       value  note\n"
            "---------  -----  ---------\n"
            "ptq            8  caf\xc3\xa9, \"x\"\n"
-           "magnitude   0.25  \n");
+           "magnitude   0.25\n");
 }
 
 static void text_fits_the_width(void **state) {

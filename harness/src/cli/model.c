@@ -85,7 +85,8 @@ static pare_status print_layers(const struct cli *cli, const struct model *model
 static pare_status print_summary(const struct cli *cli, const struct model *model,
                                  struct error *err) {
     static const char *const headers[] = {"what", ">value", NULL};
-    static const char *const notes[] = {"dataset", "accuracy", "seed", "script", "pare_version"};
+    static const char *const notes[] = {"base", "pipeline", "dataset", "accuracy",
+                                        "top1", "seed",     "script",  "pare_version"};
     const pare_graph *g = &model->graph;
     struct model_counts counts;
     struct model_sizes sizes;
@@ -152,29 +153,29 @@ static const struct view_column eval_view[] = {
     {"dataset", COL_dataset, NULL, NULL, NULL},
     {"split", COL_split, NULL, NULL, NULL},
     {"n_samples", COL_n_samples, NULL, NULL, NULL},
-    {"top1", COL_top1, NULL, NULL, NULL},
-    {"top1_ci_lo", COL_top1_ci_lo, NULL, NULL, NULL},
-    {"top1_ci_hi", COL_top1_ci_hi, NULL, NULL, NULL},
-    {"top5", COL_top5, NULL, NULL, NULL},
-    {"loss", COL_loss, NULL, NULL, NULL},
-    {"precision_macro", COL_precision_macro, NULL, NULL, NULL},
-    {"recall_macro", COL_recall_macro, NULL, NULL, NULL},
-    {"f1_macro", COL_f1_macro, NULL, NULL, NULL},
-    {"precision_micro", COL_precision_micro, NULL, NULL, NULL},
-    {"recall_micro", COL_recall_micro, NULL, NULL, NULL},
-    {"f1_micro", COL_f1_micro, NULL, NULL, NULL},
-    {"precision_weighted", COL_precision_weighted, NULL, NULL, NULL},
-    {"recall_weighted", COL_recall_weighted, NULL, NULL, NULL},
-    {"f1_weighted", COL_f1_weighted, NULL, NULL, NULL},
-    {"top1_simulated", COL_top1_simulated, NULL, NULL, NULL},
-    {"agreement_simulated", COL_agreement_simulated, NULL, NULL, NULL},
+    {"top1", COL_top1, cli_format_percent, NULL, NULL},
+    {"top1_ci_lo", COL_top1_ci_lo, cli_format_percent, NULL, NULL},
+    {"top1_ci_hi", COL_top1_ci_hi, cli_format_percent, NULL, NULL},
+    {"top5", COL_top5, cli_format_percent, NULL, NULL},
+    {"loss", COL_loss, cli_format_short, NULL, NULL},
+    {"precision_macro", COL_precision_macro, cli_format_percent, NULL, NULL},
+    {"recall_macro", COL_recall_macro, cli_format_percent, NULL, NULL},
+    {"f1_macro", COL_f1_macro, cli_format_percent, NULL, NULL},
+    {"precision_micro", COL_precision_micro, cli_format_percent, NULL, NULL},
+    {"recall_micro", COL_recall_micro, cli_format_percent, NULL, NULL},
+    {"f1_micro", COL_f1_micro, cli_format_percent, NULL, NULL},
+    {"precision_weighted", COL_precision_weighted, cli_format_percent, NULL, NULL},
+    {"recall_weighted", COL_recall_weighted, cli_format_percent, NULL, NULL},
+    {"f1_weighted", COL_f1_weighted, cli_format_percent, NULL, NULL},
+    {"top1_simulated", COL_top1_simulated, cli_format_percent, NULL, NULL},
+    {"agreement_simulated", COL_agreement_simulated, cli_format_percent, NULL, NULL},
     {"backend", COL_backend, NULL, NULL, NULL},
     {"isa", COL_isa, NULL, NULL, NULL},
     {"execution", COL_execution, NULL, NULL, NULL},
     {"threads", COL_threads, NULL, NULL, NULL},
     {"params_total", COL_params_total, NULL, NULL, NULL},
     {"params_nonzero", COL_params_nonzero, NULL, NULL, NULL},
-    {"bytes_file", COL_bytes_file, NULL, NULL, NULL},
+    {"bytes_file", COL_bytes_file, cli_format_bytes, NULL, NULL},
 };
 
 static pare_status parse_split(const char *name, struct error *err, enum split_id *split) {

@@ -161,7 +161,7 @@ static const char *header_of(const struct cli *cli, const struct view_column *c)
 
 static pare_status print_upright(const struct cli *cli, const struct record *rows, size_t n_rows,
                                  const struct view_column *columns, size_t n, struct error *err) {
-    const char *const headers[] = {"", ">value", NULL};
+    const char *const headers[] = {"figure", ">value", NULL};
     struct table *table = table_create(headers);
     if (!table)
         return error_set(err, PARE_E_NOMEM, "out of memory");

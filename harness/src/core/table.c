@@ -102,27 +102,44 @@ static size_t utf8_length(const char *text) {
     return n;
 }
 
-/* Prints `text` in exactly `width` characters: padded, or cut with an ellipsis. Control characters,
- * which could drive the terminal, are shown as '?'. */
-static void print_cell(FILE *file, const char *text, size_t width, int right, int is_last) {
+/* A line being printed: spaces are held back until something follows, so that no line ends in them.
+ */
+struct line {
+    FILE *file;
+    size_t n_spaces;
+};
+
+static void print_char(struct line *line, char c) {
+    if (c == ' ') {
+        line->n_spaces++;
+        return;
+    }
+    fprintf(line->file, "%*s%c", (int)line->n_spaces, "", c);
+    line->n_spaces = 0;
+}
+
+static void end_line(struct line *line) {
+    putc('\n', line->file);
+    line->n_spaces = 0;
+}
+
+/* Prints `text` in exactly `width` characters, padded or cut with an ellipsis, and the gap after
+ * it. Control characters, which could drive the terminal, are shown as '?'. */
+static void print_cell(struct line *line, const char *text, size_t width, int right) {
     size_t length = utf8_length(text);
     size_t shown = length <= width ? length : width - 1;
     size_t padding = length <= width ? width - length : 0;
-    if (right)
-        fprintf(file, "%*s", (int)padding, "");
+    line->n_spaces += right ? padding : 0;
     size_t n = 0;
     for (const char *c = text; *c; c++) {
         n += !is_continuation(*c);
         if (n > shown)
             break;
-        putc(iscntrl((unsigned char)*c) ? '?' : *c, file);
+        print_char(line, iscntrl((unsigned char)*c) ? '?' : *c);
     }
-    if (length > width)
-        fputs(ELLIPSIS, file);
-    if (is_last)
-        putc('\n', file);
-    else
-        fprintf(file, "%*s", (int)(right ? 0 : padding) + COLUMN_GAP, "");
+    for (const char *c = length > width ? ELLIPSIS : ""; *c; c++)
+        print_char(line, *c);
+    line->n_spaces += COLUMN_GAP + (right ? 0 : padding);
 }
 
 /* The natural width of each column, then the widest left-aligned ones taken down to what fits. */
@@ -172,19 +189,23 @@ static void print_text(const struct table *table, FILE *file, int limit) {
         return;
     }
     column_widths(table, limit, widths);
-    size_t last = table->n_columns - 1;
-    for (size_t k = 0; k <= last; k++)
-        print_cell(file, table->headers[k], widths[k], table->right[k], k == last);
-    for (size_t k = 0; k <= last; k++) {
+    struct line line = {file, 0};
+    for (size_t k = 0; k < table->n_columns; k++)
+        print_cell(&line, table->headers[k], widths[k], table->right[k]);
+    end_line(&line);
+    for (size_t k = 0; k < table->n_columns; k++) {
         for (size_t i = 0; i < widths[k]; i++)
-            putc('-', file);
-        fputs(k == last ? "\n" : "  ", file);
+            print_char(&line, '-');
+        line.n_spaces += COLUMN_GAP;
     }
-    for (size_t r = 0; r < table->n_rows; r++)
-        for (size_t k = 0; k <= last; k++) {
+    end_line(&line);
+    for (size_t r = 0; r < table->n_rows; r++) {
+        for (size_t k = 0; k < table->n_columns; k++) {
             const char *cell = table->cells[r * table->n_columns + k];
-            print_cell(file, cell ? cell : "", widths[k], table->right[k], k == last);
+            print_cell(&line, cell ? cell : "", widths[k], table->right[k]);
         }
+        end_line(&line);
+    }
     free(widths);
 }
 
