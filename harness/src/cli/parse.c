@@ -133,6 +133,17 @@ static pare_status parse_arguments(struct cli *cli, int argc, char **argv, struc
     return table_parse_format(cli_value(cli, "format", "table"), err, &cli->format);
 }
 
+/* The second words of the commands that begin with `group`: "info, eval"; 0 if there are none. */
+static int list_group(const char *group, char *text, size_t size) {
+    size_t length = strlen(group), used = 0;
+    text[0] = '\0';
+    for (const struct command *c = cli_commands(); c->name; c++)
+        if (strncmp(c->name, group, length) == 0 && c->name[length] == ' ' && used < size)
+            used += (size_t)snprintf(text + used, size - used, "%s%s", used ? ", " : "",
+                                     c->name + length + 1);
+    return used > 0;
+}
+
 /* The command of the first one or two words; *n_words of them. */
 static const struct command *find_command(int argc, char **argv, int *n_words, struct error *err) {
     const char *names[64];
@@ -145,21 +156,16 @@ static const struct command *find_command(int argc, char **argv, int *n_words, s
         if (strcmp(c->name, *n_words == 2 ? two : argv[1]) == 0)
             return c;
     }
-    size_t length = strlen(argv[1]);
-    for (const struct command *c = cli_commands(); c->name; c++)
-        if (strncmp(c->name, argv[1], length) == 0 && c->name[length] == ' ') {
-            char all[128] = "";
-            for (const struct command *d = cli_commands(); d->name; d++)
-                if (strncmp(d->name, argv[1], length) == 0 && d->name[length] == ' ')
-                    snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s",
-                             all[0] ? ", " : "", d->name + length + 1);
-            error_set(err, PARE_E_ARG, "pare %s needs one of: %s", argv[1], all);
-            return NULL;
-        }
+    char all[128];
     const char *near = nearest_name(two, names, n);
+    if ((!near || argc == 2) && list_group(argv[1], all, sizeof all)) {
+        error_set(err, PARE_E_ARG, "pare %s needs one of: %s", argv[1], all);
+        return NULL;
+    }
     near = near ? near : nearest_name(argv[1], names, n);
-    error_set(err, PARE_E_ARG, "unknown command '%s'%s%s%s; `pare --help` lists them", argv[1],
-              near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
+    error_set(err, PARE_E_ARG, "unknown command '%s'%s%s%s; `pare --help` lists them",
+              near && strchr(near, ' ') ? two : argv[1], near ? ", did you mean '" : "",
+              near ? near : "", near ? "'?" : "");
     return NULL;
 }
 

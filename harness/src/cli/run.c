@@ -63,15 +63,20 @@ static const struct view_column run_view[] = {
 };
 #define N_RUN_VIEW (sizeof run_view / sizeof *run_view)
 
-/* Does the row belong in the table: written by this process or, when resuming, of this experiment?
- */
-static int belongs(const struct record *rec, const struct experiment *exp, int resumed) {
+/* Does row k belong in the table: written by this process or, when resuming, of this experiment and
+ * the last word on its arm? */
+static int belongs(const struct record *rows, size_t n_rows, size_t k, const struct experiment *exp,
+                   int resumed) {
+    const struct record *rec = &rows[k];
     char mine[32];
     if (strcmp(record_get(rec, COL_experiment), exp->name) != 0)
         return 0;
     const char *run = record_get(rec, COL_run_id);
     snprintf(mine, sizeof mine, "-%ld", (long)getpid());
     size_t n = strlen(run), m = strlen(mine);
+    for (size_t j = k + 1; resumed && j < n_rows; j++)
+        if (strcmp(record_get(rec, COL_arm_id), record_get(&rows[j], COL_arm_id)) == 0)
+            return 0;
     return resumed || (n > m && strcmp(run + n - m, mine) == 0);
 }
 
@@ -83,7 +88,7 @@ static pare_status print_results(const struct cli *cli, const struct experiment 
         return err->status;
     struct record *kept = alloc_array(n_rows, sizeof *kept); /* borrows the cells of rows */
     for (size_t k = 0; kept && k < n_rows; k++)
-        if (belongs(&rows[k], exp, options->resume))
+        if (belongs(rows, n_rows, k, exp, options->resume))
             kept[n_kept++] = rows[k];
     struct view_column view[N_RUN_VIEW];
     for (size_t k = 0; k < N_RUN_VIEW; k++) {
