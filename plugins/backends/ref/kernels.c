@@ -6,10 +6,6 @@
 
 #include <math.h>
 
-#define PASTE2(a, b) a##b
-#define PASTE(a, b) PASTE2(a, b)
-#define KERNELS PASTE(ref_kernels_, REF_LEVEL)
-
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* Index of the first weight of kernel row `i`, column `j` in a block. */
@@ -182,8 +178,9 @@ static int all_finite(const float *x, int64_t n) {
     return !bad;
 }
 
-const struct ref_kernels KERNELS = {
+const struct ref_kernels REF_NAME(ref_kernels_) = {
     .isa = REF_ISA,
+    .run_task = REF_NAME(ref_run_task_),
     .product_f32 = product_f32,
     .product_i8 = product_i8,
     .product_i16 = product_i16,

@@ -379,6 +379,19 @@ static pare_status check_images(const struct executable *exe, const float *image
     return PARE_OK;
 }
 
+/* Not by the number of threads. */
+static int64_t count_tasks(const struct ref_step *step, int32_t n_samples) {
+    int64_t n = n_samples;
+    switch (step->low.kind) {
+    case LOWER_CONV2D:
+        return n * step->low.out_h;
+    case LOWER_LINEAR:
+        return (n + REF_TILE - 1) / REF_TILE * step->n_chunks;
+    default:
+        return n;
+    }
+}
+
 static void run_step(const struct executable *exe, int32_t index, const float *images, int32_t n,
                      float *output) {
     const struct ref_step *step = &exe->steps[index];
@@ -393,11 +406,11 @@ static void run_step(const struct executable *exe, int32_t index, const float *i
         call.in[k] = &exe->plan->values[step->low.in[k]];
         call.x[k] = value_memory(exe, step->low.in[k], images, output);
     }
-    int64_t n_tasks = ref_n_tasks(step, n);
+    int64_t n_tasks = count_tasks(step, n);
     if (n_tasks == 1) {
-        ref_run_task(&call, 0);
+        exe->kernels->run_task(&call, 0);
     } else {
-        exe->host->parallel_for(exe->host, n_tasks, ref_run_task, &call);
+        exe->host->parallel_for(exe->host, n_tasks, exe->kernels->run_task, &call);
     }
 }
 

@@ -59,9 +59,16 @@ struct ref_tile {
     int32_t in_zero, out_zero;
 };
 
-/* The functions that are compiled once per level. [any] [hot] */
+/* kernels.c and steps.c are compiled once per level; this gives their names the level's ending. */
+#define REF_PASTE2(a, b) a##b
+#define REF_PASTE(a, b) REF_PASTE2(a, b)
+#define REF_NAME(name) REF_PASTE(name, REF_LEVEL)
+
+/* What a level gives. [any] [hot] */
 struct ref_kernels {
     const char *isa;
+    /* Task `index` of a struct ref_call; count_tasks of ref.c says how many there are. */
+    void (*run_task)(void *call, int64_t index);
     void (*product_f32)(const struct ref_tile *tile, const struct ref_block *block);
     void (*product_i8)(const struct ref_tile *tile, const struct ref_block *block);
     void (*product_i16)(const struct ref_tile *tile, const struct ref_block *block);
@@ -69,6 +76,9 @@ struct ref_kernels {
     int (*all_finite)(const float *x, int64_t n);
 };
 extern const struct ref_kernels ref_kernels_portable;
+#ifdef REF_LEVEL
+void REF_NAME(ref_run_task_)(void *call, int64_t index); /* steps.c, for kernels.c */
+#endif
 #ifdef REF_HAVE_AVX2
 extern const struct ref_kernels ref_kernels_avx2;
 #endif
@@ -82,9 +92,5 @@ struct ref_call {
     void *y;
     int32_t n_samples;
 };
-
-/* Task `index` of a step: 0 <= index < ref_n_tasks. [any] [hot] */
-int64_t ref_n_tasks(const struct ref_step *step, int32_t n_samples);
-void ref_run_task(void *call, int64_t index);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What one task of each kind of step does. */
+/* What one task of each kind of step does. Compiled once per level, as kernels.c is. */
 #include "ref.h"
 
 #include <math.h>
@@ -334,19 +334,7 @@ static void linear(const struct ref_call *call, int64_t index) {
     }
 }
 
-int64_t ref_n_tasks(const struct ref_step *step, int32_t n_samples) {
-    int64_t n = n_samples;
-    switch (step->low.kind) {
-    case LOWER_CONV2D:
-        return n * step->low.out_h;
-    case LOWER_LINEAR:
-        return (n + REF_TILE - 1) / REF_TILE * step->n_chunks;
-    default:
-        return n;
-    }
-}
-
-void ref_run_task(void *arg, int64_t index) {
+void REF_NAME(ref_run_task_)(void *arg, int64_t index) {
     const struct ref_call *call = arg;
     switch (call->step->low.kind) {
     case LOWER_COPY:
