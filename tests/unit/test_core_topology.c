@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+#include "core/cgroup.h"
+#include "core/file.h"
 #include "core/topology.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -145,11 +148,63 @@ static void affinity_is_respected(void **state) {
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* ---- control groups, in a folder that stands for / ---- */
+
+static void put(const char *root, const char *path, const char *text) {
+    struct error err = {0};
+    char full[256];
+    snprintf(full, sizeof full, "%s%s", root, path);
+    *strrchr(full, '/') = '\0';
+    assert_int_equal(file_make_dirs(full, &err), PARE_OK);
+    snprintf(full, sizeof full, "%s%s", root, path);
+    assert_int_equal(file_write(full, text, strlen(text), &err), PARE_OK);
+}
+
+static void quota_is_the_least_of_all_levels(void **state) {
+    char root[] = "/tmp/pare_cgroup_XXXXXX", command[64];
+    (void)state;
+    assert_non_null(mkdtemp(root));
+    assert_true(isinf(cgroup_cpu_quota(root)));
+    put(root, "/proc/self/cgroup", "0::/job/step\n");
+    assert_true(isinf(cgroup_cpu_quota(root)));
+    put(root, "/sys/fs/cgroup/job/step/cpu.max", "max 100000\n");
+    assert_true(isinf(cgroup_cpu_quota(root)));
+    put(root, "/sys/fs/cgroup/job/cpu.max", "150000 100000\n");
+    assert_true(cgroup_cpu_quota(root) == 1.5);
+    put(root, "/sys/fs/cgroup/job/step/cpu.max", "200000 100000\n");
+    assert_true(cgroup_cpu_quota(root) == 1.5);
+    put(root, "/sys/fs/cgroup/cpu.max", "50000 100000\n"); /* a container sees its own at the top */
+    assert_true(cgroup_cpu_quota(root) == 0.5);
+    put(root, "/proc/self/cgroup", "0::/\n");
+    assert_true(cgroup_cpu_quota(root) == 0.5);
+    put(root, "/proc/self/cgroup", "0::/../../elsewhere\n");
+    assert_true(isinf(cgroup_cpu_quota(root)));
+
+    put(root, "/proc/self/cgroup", "9:name=systemd:/\n4:cpuset:/x\n3:cpu,cpuacct:/docker/1\n");
+    put(root, "/sys/fs/cgroup/cpu/docker/1/cpu.cfs_quota_us", "-1\n");
+    put(root, "/sys/fs/cgroup/cpu/docker/1/cpu.cfs_period_us", "100000\n");
+    assert_true(isinf(cgroup_cpu_quota(root)));
+    put(root, "/sys/fs/cgroup/cpu/docker/1/cpu.cfs_quota_us", "250000\n");
+    assert_true(cgroup_cpu_quota(root) == 2.5);
+
+    put(root, "/proc/self/cgroup", "nonsense\n::\n3:cpu\n0:\n");
+    (void)cgroup_cpu_quota(root); /* no harm */
+    put(root, "/proc/self/cgroup", "0::/job/step\n");
+    put(root, "/sys/fs/cgroup/cpu.max", "0 0\n");
+    put(root, "/sys/fs/cgroup/job/cpu.max", "100000\n");
+    assert_true(cgroup_cpu_quota(root) == 2);
+    snprintf(command, sizeof command, "rm -rf '%s'", root);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counts_agree_with_affinity), cmocka_unit_test(describes_itself),
-        cmocka_unit_test(caches_are_plausible),       cmocka_unit_test(binding_reads_back),
+        cmocka_unit_test(counts_agree_with_affinity),
+        cmocka_unit_test(describes_itself),
+        cmocka_unit_test(caches_are_plausible),
+        cmocka_unit_test(binding_reads_back),
         cmocka_unit_test(affinity_is_respected),
+        cmocka_unit_test(quota_is_the_least_of_all_levels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

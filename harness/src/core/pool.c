@@ -298,10 +298,9 @@ pare_status pool_create(int32_t n_threads, const struct topology *topo, struct e
     pthread_cond_init(&pool->wake_workers, NULL);
     pthread_cond_init(&pool->wake_caller, NULL);
 
-    status = PARE_E_NOMEM;
     pool->workers = alloc_array((size_t)n_threads, sizeof *pool->workers);
     if (pool->workers == NULL) {
-        error_set(err, PARE_E_NOMEM, "pool: out of memory");
+        status = error_set(err, PARE_E_NOMEM, "pool: out of memory");
         goto cleanup;
     }
     status = start_workers(pool, err);

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/topology.h"
 
+#include "core/cgroup.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <hwloc.h>
+#include <math.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -27,6 +30,7 @@ struct topology {
     int32_t n_cores, n_pus, n_cores_online, n_sockets, n_kinds;
     int32_t cores_of_kind[MAX_KINDS];
     int64_t cache_bytes[N_CACHE_LEVELS + 1];
+    double quota_cores; /* INFINITY: no limit */
 };
 
 /* Rank of the kind of a PU, 0 for the highest performance; -1 where hwloc knows no ranking. */
@@ -138,6 +142,7 @@ pare_status topology_create(struct error *err, struct topology **out) {
     }
     fill_slots(topo, allowed);
     find_caches(topo);
+    topo->quota_cores = cgroup_cpu_quota("");
     *out = topo;
     topo = NULL;
 cleanup:
@@ -248,8 +253,11 @@ void topology_describe(const struct topology *topo, char *text, size_t text_size
     for (int kind = 0; kind < topo->n_kinds && topo->n_kinds > 1; kind++)
         append(text, text_size, "%d%s, ", (int)topo->cores_of_kind[kind], kind_name(topo, kind));
     if (topo->n_pus > topo->n_cores)
-        append(text, text_size, "%d hardware threads)", (int)topo->n_pus);
+        append(text, text_size, "%d hardware threads", (int)topo->n_pus);
     else
-        append(text, text_size, "no SMT)");
+        append(text, text_size, "no SMT");
+    if (isfinite(topo->quota_cores))
+        append(text, text_size, ", limited to %.3g cores' time", topo->quota_cores);
+    append(text, text_size, ")");
     append_caches(topo, text, text_size);
 }

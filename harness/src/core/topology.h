@@ -27,7 +27,9 @@ int32_t topology_n_pus(const struct topology *topo);   /* hardware threads it ma
  * "unbound: why". */
 void topology_bind_thread(const struct topology *topo, int32_t k, char *text, size_t text_size);
 
-/* One line for people and records: "2 cores (1 socket, no SMT), L1d 48K L2 1M L3 32M". */
+/* One line for people and records: "2 cores (1 socket, no SMT), L1d 48K L2 1M L3 32M"; "2 of 8
+ * cores" where not all may be used, and "limited to 1.5 cores' time" where control groups ration
+ * it. */
 void topology_describe(const struct topology *topo, char *text, size_t text_size);
 
 /* Size in bytes of the data cache of level 1, 2 or 3 seen by one core; 0 when unknown. */

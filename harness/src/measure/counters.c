@@ -429,6 +429,19 @@ static int probe_component(const struct papi_api *papi, const struct counters_su
     return papi->component(papi->context, name, why, 256);
 }
 
+static void probe_energy(const struct papi_api *papi, struct counters_support *support,
+                         char why[256]) {
+    char rapl[120] = "", powercap[120] = "";
+    if (!support->papi_library) {
+        snprintf(why, 256, "%s", support->why[0]);
+        return;
+    }
+    support->energy = papi->component(papi->context, "rapl", rapl, sizeof rapl) ||
+                      papi->component(papi->context, "powercap", powercap, sizeof powercap);
+    if (!support->energy)
+        snprintf(why, 256, "%s; %s", rapl, powercap);
+}
+
 void counters_probe_by(const struct papi_api *papi, struct counters_support *support) {
     struct soft_counter soft;
     memset(support, 0, sizeof *support);
@@ -439,10 +452,7 @@ void counters_probe_by(const struct papi_api *papi, struct counters_support *sup
     support->software_events =
         soft_open(&soft, SOFT_MIGRATIONS, 1, support->why[3], sizeof support->why[3]);
     soft_close(&soft);
-    support->energy = probe_component(papi, support, "rapl", support->why[4]) ||
-                      probe_component(papi, support, "powercap", support->why[4]);
-    if (support->energy)
-        support->why[4][0] = '\0';
+    probe_energy(papi, support, support->why[4]);
 }
 
 void counters_probe(struct counters_support *support) {

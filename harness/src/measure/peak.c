@@ -108,7 +108,9 @@ static int has_avx2_fma(void) {
 /* Too new for the compilers' own check: leaf 7, subleaf 1; AVX2's check covers the registers. */
 static int has_avx_vnni(void) {
     unsigned a = 0, b = 0, c = 0, d = 0;
-    return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+    if (!has_avx2() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || a < 1)
+        return 0;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 }
 
 static const struct peak_kernel kernels[] = {
