@@ -335,6 +335,49 @@ static void a_failing_trial_costs_itself(void **state) {
     experiment_clear(&exp);
 }
 
+/* A pruning step with training, alone and before ptq: the training is done once, and gives what it
+ * gives when it is done anew. */
+static void training_is_shared_and_changes_nothing(void **state) {
+    struct fixture *f = *state;
+    struct error err;
+    struct run_summary summary;
+    char *other = file_join(f->dir, "anew/rows.csv");
+    for (int anew = 0; anew < 2; anew++) {
+        struct experiment exp = make_experiment();
+        exp.n_seeds = 1;
+        for (size_t i = 1; i < 3; i++) {
+            struct pipeline_spec *p = &exp.pipelines[i];
+            free(p->steps);
+            *p = (struct pipeline_spec){0};
+            add_step(p, "magnitude", 2,
+                     (struct param_input[]){number("sparsity", 0.5), number("epochs", 4)});
+            if (i == 2)
+                add_step(p, "ptq", 1, (struct param_input[]){number("calibration_samples", 64)});
+        }
+        struct run_options options = {.out_path = anew ? other : f->csv,
+                                      .filter = anew ? "ptq" : NULL};
+        if (run(f, &exp, options, &summary, &err) != PARE_OK)
+            fail_msg("%s", err.text);
+        experiment_clear(&exp);
+    }
+    struct record *shared, *single;
+    assert_int_equal(read_rows(f->csv, &shared), 3);
+    assert_int_equal(read_rows(other, &single), 1);
+    assert_string_equal(record_get(&shared[2], COL_loss), record_get(&single[0], COL_loss));
+    assert_string_equal(record_get(&shared[2], COL_bytes_zstd),
+                        record_get(&single[0], COL_bytes_zstd));
+    assert_string_equal(record_get(&shared[2], COL_train_epochs), "4");
+    /* The time of the training counts for both trials, though it was spent once. */
+    assert_true(real_cell(&shared[2], COL_trial_seconds) >
+                0.9 * real_cell(&shared[1], COL_trial_seconds));
+    char *count = alloc_printf("test $(ls %s/cache | wc -l) -eq 2", f->dir);
+    assert_int_equal(system(count), 0); /* the base and the pruned model */
+    free(count);
+    record_rows_free(shared, 3);
+    record_rows_free(single, 1);
+    free(other);
+}
+
 static void assert_refused(struct fixture *f, struct experiment *exp, const char *wanted) {
     struct error err = {0};
     assert_int_not_equal(experiment_check(exp, f->reg, &err), PARE_OK);
@@ -380,6 +423,7 @@ int main(void) {
         TEST(shards_part_the_trials),
         TEST(hooks_skip_and_propose),
         TEST(a_failing_trial_costs_itself),
+        TEST(training_is_shared_and_changes_nothing),
         TEST(mistakes_are_found_before_anything_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

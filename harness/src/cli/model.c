@@ -316,7 +316,7 @@ static pare_status compress(const struct cli *cli, struct compression *c, struct
                                .seed = (uint64_t)seed,
                                .pool = c->pool,
                                .label = c->step.method};
-    if (pipeline_apply(c->pipeline, &env, c->model, err))
+    if (pipeline_apply(c->pipeline, &env, c->model, err, NULL))
         return err->status;
     char *label = pipeline_label(&spec), seed_text[32];
     snprintf(seed_text, sizeof seed_text, "%lld", (long long)seed);

@@ -3,7 +3,6 @@
 
 #include "core/alloc.h"
 #include "core/file.h"
-#include "core/rng.h"
 #include "measure/accuracy.h"
 #include "train/train.h"
 
@@ -50,25 +49,20 @@ pare_status base_identity(const struct experiment *exp, struct error *err, char 
     return PARE_OK;
 }
 
-/* <cache_dir>/base-<hash of identity, data and seed>.safetensors; malloc'd, NULL without a cache.
- */
-static char *cache_path(const struct base_env *env, uint64_t seed) {
+/* What decides a trained base; malloc'd. */
+static char *cache_key(const struct base_env *env, uint64_t seed) {
     struct error ignored;
-    char *identity;
-    if (!env->cache_dir || base_identity(env->exp, &ignored, &identity) != PARE_OK)
+    char *identity = NULL;
+    if (base_identity(env->exp, &ignored, &identity) != PARE_OK)
         return NULL;
-    char *text = alloc_printf("%s|%s|%lld|%llu", identity, env->ds->name,
-                              (long long)env->ds->splits[SPLIT_TRAIN].n, (unsigned long long)seed);
+    char *key = alloc_printf("base|%s|%s|%lld|%llu", identity, env->ds->name,
+                             (long long)env->ds->splits[SPLIT_TRAIN].n, (unsigned long long)seed);
     free(identity);
-    if (!text)
-        return NULL;
-    uint64_t hash = hash_bytes(text, strlen(text), 0);
-    free(text);
-    return alloc_printf("%s/base-%016llx.safetensors", env->cache_dir, (unsigned long long)hash);
+    return key;
 }
 
 static pare_status train_base(const struct base_env *env, uint64_t seed, struct model *model,
-                              struct error *err) {
+                              struct error *err, double *seconds) {
     struct params *params;
     struct train_options options;
     if (resolve_training(env->exp, err, &params) != PARE_OK)
@@ -82,16 +76,20 @@ static pare_status train_base(const struct base_env *env, uint64_t seed, struct 
              (unsigned long long)seed);
     struct train_hooks hooks = {0};
     struct train_result result;
-    return train_run(model, env->ds, &options, &hooks, env->pool, env->quiet ? NULL : label, err,
-                     &result);
+    status = train_run(model, env->ds, &options, &hooks, env->pool, env->quiet ? NULL : label, err,
+                       &result);
+    if (status == PARE_OK)
+        *seconds = result.seconds;
+    return status;
 }
 
 static pare_status make_model(const struct base_env *env, uint64_t seed, struct error *err,
                               struct model **out) {
     const struct model_spec *spec = &env->exp->model;
-    char *path = spec->source == MODEL_TRAIN ? cache_path(env, seed) : NULL;
-    if (path && file_exists(path) && model_load(path, err, out) == PARE_OK) {
-        free(path);
+    char *key = spec->source == MODEL_TRAIN ? cache_key(env, seed) : NULL;
+    double seconds;
+    if (key && cache_get(env->cache, key, out, &seconds)) {
+        free(key);
         return PARE_OK;
     }
     struct model *model = NULL;
@@ -99,11 +97,10 @@ static pare_status make_model(const struct base_env *env, uint64_t seed, struct 
     if (status == PARE_OK && spec->source != MODEL_CHECKPOINT)
         model_init_weights(model, seed);
     if (status == PARE_OK && spec->source == MODEL_TRAIN)
-        status = train_base(env, seed, model, err);
-    if (status == PARE_OK && path && file_make_dirs(env->cache_dir, err) == PARE_OK &&
-        model_save(model, path, NULL, 0, err) != PARE_OK)
-        fprintf(stderr, "note: the trained base model was not kept: %s\n", err->text);
-    free(path);
+        status = train_base(env, seed, model, err, &seconds);
+    if (status == PARE_OK && key)
+        cache_put(env->cache, key, model, seconds);
+    free(key);
     if (status != PARE_OK) {
         model_destroy(model);
         return status;

@@ -10,7 +10,7 @@ struct base_env {
     const struct experiment *exp;
     const struct dataset *ds;
     struct pool *pool;
-    const char *cache_dir; /* trained bases are kept here between runs; NULL: not kept */
+    const struct cache *cache; /* trained bases are kept here; NULL: not kept */
     int quiet;
 };
 

@@ -147,7 +147,7 @@ static pare_status quantize(struct model *model, const struct dataset *ds,
     if (pipeline_resolve(&spec, reg, err, &pipeline) != PARE_OK)
         return err->status;
     struct pipeline_env env = {.ds = ds, .seed = options->seed};
-    pare_status status = pipeline_apply(pipeline, &env, model, err);
+    pare_status status = pipeline_apply(pipeline, &env, model, err, NULL);
     pipeline_destroy(pipeline);
     if (status == PARE_OK && precision->inner_weight_bits)
         status = lower_inner_layers(model, precision->inner_weight_bits, err);

@@ -2,6 +2,8 @@
 #include "experiment/pipeline.h"
 
 #include "core/alloc.h"
+#include "core/file.h"
+#include "core/progress.h"
 #include "core/rng.h"
 #include "experiment/tables.h"
 #include "train/train.h"
@@ -25,6 +27,10 @@ struct pipeline {
     size_t n_steps;
     struct step *steps;
 };
+
+static int trains(const struct step *step) {
+    return step->train && params_get(step->params, "epochs")->f > 0;
+}
 
 static const void *extension(const pare_method *method, const char *id) {
     return method->get_extension ? method->get_extension(id) : NULL;
@@ -358,9 +364,7 @@ static pare_status do_stages(struct step_run *run, struct error *err) {
         if (status != PARE_OK)
             return status;
     }
-    if (step->train && params_get(step->params, "epochs")->f > 0)
-        return train_step(run, err);
-    return PARE_OK;
+    return trains(step) ? train_step(run, err) : PARE_OK;
 }
 
 static pare_status do_step(const struct step *step, size_t index, const struct pipeline_env *env,
@@ -409,19 +413,82 @@ static pare_status check_masks_kept(const struct model *before, const struct mod
     return PARE_OK;
 }
 
-pare_status pipeline_apply(const struct pipeline *pipeline, const struct pipeline_env *env,
-                           struct model *model, struct error *err) {
-    for (size_t i = 0; i < pipeline->n_steps; i++) {
-        const struct step *step = &pipeline->steps[i];
-        struct model *before = NULL;
-        pare_status status = model_copy(model, err, &before);
-        if (status == PARE_OK)
-            status = do_step(step, i, env, model, err);
-        if (status == PARE_OK && step->entry->method->preserves & PARE_MASK)
-            status = check_masks_kept(before, model, err);
-        model_destroy(before);
-        if (status != PARE_OK)
-            return error_prefix(err, "step %zu (%s)", i + 1, step->entry->method->id);
+/* What decides the model after the first n steps; malloc'd. */
+static char *prefix_key(const struct pipeline *pipeline, size_t n, const struct pipeline_env *env) {
+    struct pipeline prefix = {n, pipeline->steps};
+    char *json = pipeline_json(&prefix);
+    char *key = alloc_printf("%s|%s|%lld|%llu|%s", env->base_sha256, env->ds->name,
+                             (long long)env->ds->splits[SPLIT_TRAIN].n,
+                             (unsigned long long)env->seed, json ? json : "");
+    free(json);
+    for (size_t i = 0; key && i < n; i++) {
+        char hex[65];
+        struct error ignored;
+        char *longer = NULL;
+        if (file_sha256(pipeline->steps[i].entry->path, &ignored, hex) == PARE_OK)
+            longer = alloc_printf("%s|%s", key, hex);
+        free(key);
+        key = longer;
     }
+    return key;
+}
+
+/* The longest beginning that the cache holds: the number of steps, whose result is then in `model`.
+ */
+static size_t take_from_cache(const struct pipeline *pipeline, const struct pipeline_env *env,
+                              struct model *model, double *seconds) {
+    size_t n = env->cache ? pipeline->n_steps : 0;
+    for (; n > 0; n--) {
+        if (!trains(&pipeline->steps[n - 1]))
+            continue;
+        struct model *cached = NULL;
+        char *key = prefix_key(pipeline, n, env);
+        int found = key && cache_get(env->cache, key, &cached, seconds);
+        free(key);
+        if (found) {
+            struct model old = *model;
+            *model = *cached;
+            *cached = old;
+            model_destroy(cached);
+            break;
+        }
+    }
+    return n;
+}
+
+static pare_status apply_step(const struct pipeline *pipeline, size_t index,
+                              const struct pipeline_env *env, struct model *model,
+                              struct error *err) {
+    const struct step *step = &pipeline->steps[index];
+    struct model *before = NULL;
+    pare_status status = model_copy(model, err, &before);
+    if (status == PARE_OK)
+        status = do_step(step, index, env, model, err);
+    if (status == PARE_OK && step->entry->method->preserves & PARE_MASK)
+        status = check_masks_kept(before, model, err);
+    model_destroy(before);
+    return status == PARE_OK
+               ? PARE_OK
+               : error_prefix(err, "step %zu (%s)", index + 1, step->entry->method->id);
+}
+
+pare_status pipeline_apply(const struct pipeline *pipeline, const struct pipeline_env *env,
+                           struct model *model, struct error *err, double *seconds) {
+    double spent = 0;
+    size_t first = take_from_cache(pipeline, env, model, &spent);
+    for (size_t i = first; i < pipeline->n_steps; i++) {
+        int64_t start_ns = clock_ns();
+        if (apply_step(pipeline, i, env, model, err) != PARE_OK)
+            return err->status;
+        spent += (double)(clock_ns() - start_ns) * 1e-9;
+        if (env->cache && trains(&pipeline->steps[i])) {
+            char *key = prefix_key(pipeline, i + 1, env);
+            if (key)
+                cache_put(env->cache, key, model, spent);
+            free(key);
+        }
+    }
+    if (seconds)
+        *seconds = spent;
     return PARE_OK;
 }

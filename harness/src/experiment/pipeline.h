@@ -3,6 +3,7 @@
 #ifndef EXPERIMENT_PIPELINE_H
 #define EXPERIMENT_PIPELINE_H
 
+#include "experiment/cache.h"
 #include "experiment/experiment.h"
 
 struct pipeline; /* checked and resolved */
@@ -30,11 +31,16 @@ struct pipeline_env {
     struct model *teacher; /* for distillation: the model as it was before the pipeline; borrowed */
     uint64_t seed;
     struct pool *pool;
-    const char *label; /* for progress lines; NULL: silent */
+    const char *label;         /* for progress lines; NULL: silent */
+    const struct cache *cache; /* of steps that train; NULL: none */
+    const char *base_sha256;   /* of the model that the pipeline starts from; for the cache */
 };
 
-/* Does all steps to `model`, in place, verifying after each. A message begins with the step. */
+/* Does all steps to `model`, in place, verifying after each. A message begins with the step. What a
+ * cache holds of the first steps is taken from there: pipelines that begin alike share their
+ * training. `seconds` (may be NULL) is what the
+ * steps took when they were done. */
 pare_status pipeline_apply(const struct pipeline *pipeline, const struct pipeline_env *env,
-                           struct model *model, struct error *err);
+                           struct model *model, struct error *err, double *seconds);
 
 #endif

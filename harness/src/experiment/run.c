@@ -6,6 +6,7 @@
 #include "core/rng.h"
 #include "core/table.h"
 #include "experiment/base.h"
+#include "experiment/cache.h"
 #include "experiment/experiment.h"
 #include "experiment/fill.h"
 #include "experiment/pipeline.h"
@@ -24,8 +25,9 @@ struct runner {
     const struct registry *reg;
     const struct run_options *options;
     struct run_summary *summary;
-    char *identity;                   /* of the base model */
-    char *cache_dir, *checkpoint_dir; /* beside the CSV */
+    char *identity;       /* of the base model */
+    char *checkpoint_dir; /* beside the CSV, as is the cache */
+    struct cache *cache;
     struct record common;
     char (*done)[17]; /* (n_done) arm ids that the file has with status ok */
     size_t n_done;
@@ -191,10 +193,16 @@ static pare_status prepare(struct runner *r, struct error *err) {
         return r->plan ? PARE_OK : error_set(err, PARE_E_NOMEM, "out of memory");
     }
     r->bases = alloc_array(r->exp->n_seeds, sizeof *r->bases);
-    r->cache_dir = beside(r->options->out_path, "cache");
     r->checkpoint_dir = beside(r->options->out_path, "checkpoints");
-    if (!r->bases || !r->cache_dir || !r->checkpoint_dir)
+    char *cache_dir = beside(r->options->out_path, "cache");
+    if (!r->bases || !r->checkpoint_dir || !cache_dir) {
+        free(cache_dir);
         return error_set(err, PARE_E_NOMEM, "out of memory");
+    }
+    pare_status status = cache_create(cache_dir, err, &r->cache);
+    free(cache_dir);
+    if (status != PARE_OK)
+        return status;
     /* The output first: a folder that cannot be written should not be found out after an hour. */
     if (record_open(r->options->out_path, err, &r->file) != PARE_OK ||
         open_samples(r, err) != PARE_OK || topology_create(err, &r->topo) != PARE_OK ||
@@ -221,7 +229,7 @@ static void clean_up(struct runner *r) {
     record_clear(&r->common);
     free(r->done);
     free(r->checkpoint_dir);
-    free(r->cache_dir);
+    cache_destroy(r->cache);
     free(r->identity);
 }
 
@@ -232,7 +240,7 @@ static pare_status get_base(struct runner *r, size_t seed_index, struct error *e
     /* A checkpoint is the same for all seeds. */
     size_t slot = r->exp->model.source == MODEL_CHECKPOINT ? 0 : seed_index;
     if (!r->bases[slot]) {
-        struct base_env env = {r->exp, r->ds, r->pool, r->cache_dir, r->options->quiet};
+        struct base_env env = {r->exp, r->ds, r->pool, r->cache, r->options->quiet};
         if (base_create(&env, r->exp->seeds[slot], err, &r->bases[slot]) != PARE_OK)
             return err->status;
     }
@@ -332,6 +340,7 @@ static pare_status do_trial(struct runner *r, struct trial *trial, size_t seed_i
         .topo = r->topo,
         .options = r->options,
         .checkpoint_dir = r->checkpoint_dir,
+        .cache = r->cache,
         .only_trial = r->exp->n_pipelines * r->exp->n_seeds == 1,
         .pool = r->pool,
         .base = base,

@@ -3,7 +3,6 @@
 
 #include "core/alloc.h"
 #include "core/file.h"
-#include "core/progress.h"
 #include "core/rng.h"
 #include "experiment/arm.h"
 #include "experiment/base.h"
@@ -132,12 +131,14 @@ static pare_status build_model(struct build *b, struct error *err) {
                                 .teacher = env->base->model,
                                 .seed = b->trial->seed,
                                 .pool = env->pool,
-                                .label = env->options->quiet ? NULL : b->trial->label};
-    int64_t start_ns = clock_ns();
+                                .label = env->options->quiet ? NULL : b->trial->label,
+                                .cache = env->cache,
+                                .base_sha256 = env->base->sha256};
+    double seconds;
     if (model_copy(env->base->model, err, &b->model) != PARE_OK ||
-        pipeline_apply(b->trial->pipeline, &penv, b->model, err) != PARE_OK)
+        pipeline_apply(b->trial->pipeline, &penv, b->model, err, &seconds) != PARE_OK)
         return err->status;
-    record_set_real(&b->rec, COL_trial_seconds, (double)(clock_ns() - start_ns) * 1e-9);
+    record_set_real(&b->rec, COL_trial_seconds, seconds);
     if (save_checkpoint(b, err) != PARE_OK)
         return err->status;
     if (fill_size(&b->rec, b->model, env->base->model, err) != PARE_OK)

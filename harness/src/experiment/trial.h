@@ -26,6 +26,7 @@ struct trial_env {
     const struct topology *topo;
     const struct run_options *options;
     const char *checkpoint_dir; /* where models go if the experiment names a checkpoint */
+    const struct cache *cache;  /* of trained models */
     int only_trial;             /* the run has one trial: its checkpoint needs no id in its name */
     struct pool *pool;          /* all cores: training, accuracy */
     const struct base *base;
