@@ -29,7 +29,7 @@ enum {
 };
 
 static const double STABLE_WITHIN = 0.03;
-static const int64_t MS = 1000000;
+#define MS INT64_C(1000000) /* in ns */
 
 struct arm_state {
     const struct latency_arm *arm;
