@@ -300,7 +300,7 @@ static double naive_error(const float *all, int64_t n, double scale, int zero, i
     double sum = 0;
     for (int64_t i = 0; i < n; i++) {
         double code = fmin(fmax(nearbyint((double)all[i] / scale) + zero, qmin), qmax);
-        sum += pow(fabs((double)all[i] - scale * (code - zero)), 2.5);
+        sum += pow((double)all[i] - scale * (code - zero), 2);
     }
     return sum;
 }

@@ -33,9 +33,7 @@ double grid_round(const struct grid *grid, double value) {
     return (double)grid->scale * (code - (double)grid->zero_point);
 }
 
-/* |e|^2.5 = e^2 sqrt|e|: unlike pow, each operation is correctly rounded, so that every machine
- * chooses the same clip. */
 double grid_error(const struct grid *grid, double value) {
-    double e = fabs(value - grid_round(grid, value));
-    return e * e * sqrt(e);
+    double e = value - grid_round(grid, value);
+    return e * e;
 }

@@ -25,7 +25,7 @@ struct grid grid_symmetric(double lo, double hi, int bits);
 /* What the value becomes: scale * (clamp(rne(value / scale) + zero_point) - zero_point). */
 double grid_round(const struct grid *grid, double value);
 
-/* The error that the mse observers add up, |value - grid_round(value)|^2.5. */
+/* The error that the mse observers add up: (value - grid_round(value))^2. */
 double grid_error(const struct grid *grid, double value);
 
 #define GRID_N_CLIPS 80 /* tried by the mse observers: k / 80 of the range, k = 80 .. 1 */

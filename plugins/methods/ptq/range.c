@@ -85,24 +85,38 @@ static double histogram_error(const struct range *range, const struct grid *grid
     return sum;
 }
 
-/* The clip of the whole range with the least error; the widest of equals. */
+static double clip_error(const struct range *range, const struct range_rule *rule, double lo,
+                         double hi) {
+    struct grid grid =
+        rule->is_symmetric ? grid_symmetric(lo, hi, rule->bits) : grid_affine(lo, hi, rule->bits);
+    return histogram_error(range, &grid);
+}
+
+/* The clip of least error; the widest of equals. First both ends together, k/80 of the range; then
+ * each end by itself, because the ends of a skewed value are of different use. */
 static void least_error(const struct range *range, const struct range_rule *rule, double *lo,
                         double *hi) {
+    const double ends[2] = {*lo, *hi};
+    double clip[2] = {*lo, *hi};
     double least = INFINITY;
-    double clip_lo = *lo;
-    double clip_hi = *hi;
-    for (int k = GRID_N_CLIPS; k >= 1; k--) {
-        double part = (double)k / GRID_N_CLIPS;
-        struct grid grid = rule->is_symmetric
-                               ? grid_symmetric(part * clip_lo, part * clip_hi, rule->bits)
-                               : grid_affine(part * clip_lo, part * clip_hi, rule->bits);
-        double error = histogram_error(range, &grid);
-        if (error < least) {
-            least = error;
-            *lo = part * clip_lo;
-            *hi = part * clip_hi;
+    for (int stage = 0; stage < 3; stage++) { /* both, hi, lo */
+        double best[2] = {clip[0], clip[1]};
+        for (int k = GRID_N_CLIPS; k >= 1; k--) {
+            double part = (double)k / GRID_N_CLIPS;
+            double low = stage == 1 ? clip[0] : part * ends[0];
+            double high = stage == 2 ? clip[1] : part * ends[1];
+            double error = clip_error(range, rule, low, high);
+            if (error < least) {
+                least = error;
+                best[0] = low;
+                best[1] = high;
+            }
         }
+        clip[0] = best[0];
+        clip[1] = best[1];
     }
+    *lo = clip[0];
+    *hi = clip[1];
 }
 
 void range_final(const struct range *range, const struct range_rule *rule, double *lo, double *hi) {
