@@ -196,6 +196,14 @@ static void free_all(const struct model *model, struct naive_value (*values)[64]
     }
 }
 
+/* For integer_numpy.py, which ctest runs after this program. */
+static void dump(const char *path, const float *x, size_t n) {
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(x, sizeof *x, n, file), n);
+    assert_int_equal(fclose(file), 0);
+}
+
 static void test_model_through_the_registry(void **state) {
     (void)state;
     static struct naive_value values[N_IMAGES][64];
@@ -236,6 +244,11 @@ static void test_model_through_the_registry(void **state) {
     }
     free_all(model, values);
     stop(&r);
+    if (model_save(model, DUMP_DIR "/integer.safetensors", NULL, 0, &err) != PARE_OK) {
+        fail_msg("%s", err.text);
+    }
+    dump(DUMP_DIR "/images.f32", images, sizeof images / sizeof *images);
+    dump(DUMP_DIR "/outputs.f32", integer, sizeof integer / sizeof *integer);
     model_destroy(model);
 }
 
