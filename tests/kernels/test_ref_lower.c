@@ -180,11 +180,13 @@ static void test_refused_runs(void **state) {
 }
 
 /* Each allocation fails in turn. */
-static void test_out_of_memory(void **state) {
-    (void)state;
+static void check_out_of_memory(int wide) {
     struct maker m;
     make_small(&m);
     maker_batch_norm(&m, 5);
+    if (wide) { /* the 16-bit path, which widens the input's codes */
+        maker_quantize_value(&m, 2, 12, 0.001f, 0);
+    }
     int64_t n_failed = 0;
     for (int64_t k = 0;; k++) {
         struct test_host host;
@@ -212,6 +214,12 @@ static void test_out_of_memory(void **state) {
     }
     assert_true(n_failed > 20);
     maker_free(&m);
+}
+
+static void test_out_of_memory(void **state) {
+    (void)state;
+    check_out_of_memory(0);
+    check_out_of_memory(1);
 }
 
 static void test_executable_info(void **state) {

@@ -455,8 +455,8 @@ static int may_overflow(const struct lower_step *step, const struct lower_value 
     return 0;
 }
 
-/* The input's container is fixed after it is known which arithmetic the layer needs, so that its
- * widening, if any, comes before the layer in the list of steps. */
+/* Which arithmetic the layer needs is known when its biases are; on the 16-bit path its input is
+ * then widened to int16, if it is not that already. */
 static pare_status emit_product_int(struct builder *b, const pare_node *node,
                                     const struct chain *chain) {
     pare_status status = check_weight_quant(b, node);
@@ -482,8 +482,7 @@ static pare_status emit_product_int(struct builder *b, const pare_node *node,
     if (step->arith == LOWER_I8) {
         return PARE_OK;
     }
-    struct lower_step held = *step;
-    memset(step, 0, sizeof *step);
+    struct lower_step held = *step; /* taken off the list, and put back behind the widening */
     b->plan->n_steps--;
     status = in_i16(b, in, &held.in[0]);
     b->plan->steps[b->plan->n_steps++] = held;
@@ -563,14 +562,19 @@ static pare_status emit_relu(struct builder *b, const pare_node *node) {
 }
 
 static void set_window(struct lower_step *step, const pare_node *node) {
-    int global = node->op == PARE_OP_GLOBAL_AVG_POOL;
-    int pool = global || node->op != PARE_OP_SHORTCUT_A;
-    step->kernel_h = global ? step->in_h : pool ? node->kernel_h : 1;
-    step->kernel_w = global ? step->in_w : pool ? node->kernel_w : 1;
-    step->stride_h = global ? 1 : node->stride_h;
-    step->stride_w = global ? 1 : node->stride_w;
-    step->pad_h = node->op == PARE_OP_MAX_POOL ? node->pad_h : 0;
-    step->pad_w = node->op == PARE_OP_MAX_POOL ? node->pad_w : 0;
+    if (node->op == PARE_OP_GLOBAL_AVG_POOL) {
+        step->kernel_h = step->in_h;
+        step->kernel_w = step->in_w;
+        return;
+    }
+    step->stride_h = node->stride_h;
+    step->stride_w = node->stride_w;
+    if (node->op != PARE_OP_SHORTCUT_A) {
+        step->kernel_h = node->kernel_h;
+        step->kernel_w = node->kernel_w;
+        step->pad_h = node->pad_h;
+        step->pad_w = node->pad_w;
+    }
 }
 
 /* Max pooling and the shortcut move values and make none: on codes if the input is codes. */
