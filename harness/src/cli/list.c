@@ -143,7 +143,7 @@ static void add_checkpoint(void *arg, const char *name, const char *path) {
                            model->graph.name,
                            n_params,
                            model_note(model, "dataset"),
-                           model_note(model, "accuracy"),
+                           model_note(model, "top1"),
                            path};
     add(list, cells);
     model_destroy(model);
@@ -151,7 +151,7 @@ static void add_checkpoint(void *arg, const char *name, const char *path) {
 
 static int list_checkpoints(const struct cli *cli) {
     static const char *const headers[] = {"name",      "model", ">params", "dataset",
-                                          ">accuracy", "file",  NULL};
+                                          ">top1", "file",  NULL};
     struct listing list;
     start(&list, headers);
     if (list.status == PARE_OK)

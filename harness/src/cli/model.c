@@ -84,7 +84,7 @@ static pare_status print_layers(const struct cli *cli, const struct model *model
 
 static pare_status print_summary(const struct cli *cli, const struct model *model,
                                  struct error *err) {
-    static const char *const headers[] = {"what", ">value", NULL};
+    static const char *const headers[] = {"what", "value", NULL};
     static const char *const notes[] = {"base", "pipeline", "dataset", "accuracy",
                                         "top1", "seed",     "script",  "pare_version"};
     const pare_graph *g = &model->graph;

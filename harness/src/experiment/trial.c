@@ -92,39 +92,6 @@ static pare_status simulate(struct build *b, struct error *err) {
     return PARE_OK;
 }
 
-/* <dir>/<name>.safetensors, or <dir>/<name>-<trial id>.safetensors where there are several trials;
- * the notes in it say where it comes from. */
-static pare_status save_checkpoint(const struct build *b, struct error *err) {
-    const struct trial_env *env = b->env;
-    if (!env->exp->checkpoint)
-        return PARE_OK;
-    char *path = env->only_trial
-                     ? alloc_printf("%s/%s.safetensors", env->checkpoint_dir, env->exp->checkpoint)
-                     : alloc_printf("%s/%s-%s.safetensors", env->checkpoint_dir,
-                                    env->exp->checkpoint, b->trial->id);
-    char *base = NULL;
-    if (!path || base_identity(env->exp, err, &base) != PARE_OK) {
-        free(path);
-        return error_set(err, PARE_E_NOMEM, "out of memory for a checkpoint");
-    }
-    const struct model_note notes[] = {
-        {"dataset", env->exp->dataset},
-        {"experiment", env->exp->name},
-        {"script", env->exp->script ? env->exp->script : ""},
-        {"seed", record_get(&b->rec, COL_seed)},
-        {"base", base},
-        {"pipeline", b->trial->label},
-        {"params_json", record_get(&b->rec, COL_params_json)},
-        {"pare_version", pare_version()},
-    };
-    pare_status status = file_make_dirs(env->checkpoint_dir, err);
-    if (status == PARE_OK)
-        status = model_save(b->model, path, notes, sizeof notes / sizeof *notes, err);
-    free(base);
-    free(path);
-    return status;
-}
-
 static pare_status build_model(struct build *b, struct error *err) {
     const struct trial_env *env = b->env;
     struct pipeline_env penv = {.ds = env->ds,
@@ -139,8 +106,6 @@ static pare_status build_model(struct build *b, struct error *err) {
         pipeline_apply(b->trial->pipeline, &penv, b->model, err, &seconds) != PARE_OK)
         return err->status;
     record_set_real(&b->rec, COL_trial_seconds, seconds);
-    if (save_checkpoint(b, err) != PARE_OK)
-        return err->status;
     if (fill_size(&b->rec, b->model, env->base->model, err) != PARE_OK)
         return err->status;
     record_set_real(&b->rec, COL_top1_baseline, env->base->top1);
@@ -332,6 +297,40 @@ static pare_status run_arm(struct build *b, const struct arm_spec *arm, pare_sta
     return emitted;
 }
 
+/* <dir>/<name>.safetensors, or <dir>/<name>-<trial id>.safetensors where there are several trials;
+ * the notes in it say where it comes from, and how accurate it was when deployed. */
+static pare_status save_checkpoint(const struct build *b, const char *top1, struct error *err) {
+    const struct trial_env *env = b->env;
+    if (!env->exp->checkpoint)
+        return PARE_OK;
+    char *path = env->only_trial
+                     ? alloc_printf("%s/%s.safetensors", env->checkpoint_dir, env->exp->checkpoint)
+                     : alloc_printf("%s/%s-%s.safetensors", env->checkpoint_dir,
+                                    env->exp->checkpoint, b->trial->id);
+    char *base = NULL;
+    if (!path || base_identity(env->exp, err, &base) != PARE_OK) {
+        free(path);
+        return error_set(err, PARE_E_NOMEM, "out of memory for a checkpoint");
+    }
+    const struct model_note notes[] = {
+        {"dataset", env->exp->dataset},
+        {"experiment", env->exp->name},
+        {"script", env->exp->script ? env->exp->script : ""},
+        {"seed", record_get(&b->rec, COL_seed)},
+        {"base", base},
+        {"pipeline", b->trial->label},
+        {"params_json", record_get(&b->rec, COL_params_json)},
+        {"pare_version", pare_version()},
+        {"top1", top1},
+    };
+    pare_status status = file_make_dirs(env->checkpoint_dir, err);
+    if (status == PARE_OK)
+        status = model_save(b->model, path, notes, sizeof notes / sizeof *notes, err);
+    free(base);
+    free(path);
+    return status;
+}
+
 pare_status trial_run(const struct trial_env *env, const struct trial *trial, trial_emit emit,
                       void *context, struct error *err) {
     const struct dataset_split *test = &env->ds->splits[SPLIT_TEST];
@@ -350,6 +349,8 @@ pare_status trial_run(const struct trial_env *env, const struct trial *trial, tr
     for (size_t k = 0; k < trial->n_arms && status == PARE_OK; k++)
         status = run_arm(&b, &env->exp->arms[trial->arms[k]], built, &build_err, &last, emit,
                          context, err);
+    if (status == PARE_OK && built == PARE_OK)
+        status = save_checkpoint(&b, record_get(&last.rec, COL_top1), err);
     record_clear(&last.rec);
     record_clear(&b.rec);
     model_destroy(b.model);
