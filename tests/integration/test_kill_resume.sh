@@ -9,7 +9,8 @@ RANDOM=${SEED:-1}
 echo "seed ${SEED:-1}"
 n_kills=0
 for i in $(seq 1 12); do
-    run --out cut.csv --resume >/dev/null &
+    # exec: the process to kill is pare itself, not a shell around it
+    (exec "$PARE" run "$here/small.lua" --profile quick --out cut/rows.csv --resume >/dev/null 2>>log) &
     pid=$!
     sleep "0.$((RANDOM % 90 + 10))"
     if kill -9 $pid 2>/dev/null; then n_kills=$((n_kills + 1)); fi
@@ -17,8 +18,8 @@ for i in $(seq 1 12); do
 done
 echo "$n_kills kills"
 [ "$n_kills" -ge 3 ]
-run --out cut.csv --resume >/dev/null
-rows=$(wc -l <cut.csv)
-run --out cut.csv --resume >/dev/null
-[ "$(wc -l <cut.csv)" -eq "$rows" ]
-/usr/bin/python3 "$here/columns.py" "$PARE_HOME/harness/src/record/columns.inc" whole.csv cut.csv
+run --out cut/rows.csv --resume >/dev/null
+rows=$(wc -l <cut/rows.csv)
+run --out cut/rows.csv --resume >/dev/null
+[ "$(wc -l <cut/rows.csv)" -eq "$rows" ]
+/usr/bin/python3 "$here/columns.py" "$PARE_HOME/harness/src/record/columns.inc" whole.csv cut/rows.csv

@@ -69,6 +69,7 @@ static void record_latency(struct record *rec, const struct latency *lat) {
     record_set_real(rec, COL_ratio_ci_lo, lat->ratio_ci_lo);
     record_set_real(rec, COL_ratio_ci_hi, lat->ratio_ci_hi);
     record_set(rec, COL_stop_rule, lat->stop_rule);
+    record_set_int(rec, COL_queries_per_sample, lat->queries_per_sample);
     record_set(rec, COL_cache_state, "hot");
 }
 

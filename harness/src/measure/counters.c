@@ -401,23 +401,39 @@ int counters_value(const struct counters *set, size_t k, int64_t *value, const c
     return event->has_value;
 }
 
+/* "A, B: reason": the events without a value that share event k's reason, if k is the first of
+ * them. */
+static void print_absent(FILE *out, const struct counters *set, size_t k, int is_first) {
+    const char *reason = set->events[k].reason;
+    for (size_t j = 0; j < k; j++) {
+        if (!set->events[j].has_value && strcmp(set->events[j].reason, reason) == 0)
+            return;
+    }
+    fprintf(out, "%s%s", is_first ? "" : "; ", set->events[k].name);
+    for (size_t j = k + 1; j < set->n_events; j++) {
+        if (!set->events[j].has_value && strcmp(set->events[j].reason, reason) == 0)
+            fprintf(out, ", %s", set->events[j].name);
+    }
+    fprintf(out, ": %s", reason);
+}
+
 const char *counters_status(struct counters *set) {
     char *text = NULL;
+    size_t n_bytes = 0;
+    FILE *out = open_memstream(&text, &n_bytes);
+    if (out == NULL)
+        return "out of memory";
     for (size_t k = 0; k < set->n_events; k++) {
-        const struct event *event = &set->events[k];
-        char *longer;
-        if (event->has_value)
-            continue;
-        longer = alloc_printf("%s%s%s: %s", text != NULL ? text : "", text != NULL ? "; " : "",
-                              event->name, event->reason);
+        if (!set->events[k].has_value)
+            print_absent(out, set, k, ftell(out) == 0);
+    }
+    if (fclose(out) != 0) {
         free(text);
-        text = longer;
-        if (text == NULL)
-            return "out of memory";
+        return "out of memory";
     }
     free(set->status);
     set->status = text;
-    return text != NULL ? text : "ok";
+    return n_bytes > 0 ? text : "ok";
 }
 
 static int probe_component(const struct papi_api *papi, const struct counters_support *support,

@@ -40,8 +40,8 @@ void counters_sde_add(struct counters *set, enum sde_counter which, int64_t amou
 /* Value of event k < n_events: 1 if it was read, 0 if absent (then *reason says why). */
 int counters_value(const struct counters *set, size_t k, int64_t *value, const char **reason);
 
-/* "ok", or "PAPI_TOT_CYC: no hardware counters on this machine (perf_event ...); ...". Lives with
- * set. */
+/* "ok", or "PAPI_TOT_CYC, PAPI_TOT_INS: no hardware counters here (...); ...": every event without
+ * a value, those with one reason together. Lives with set, until the next call. */
 const char *counters_status(struct counters *set);
 
 /* For `pare env`: does each group work here, and why not? software_events is about perf_event;
