@@ -13,8 +13,9 @@
 struct layer {
     pare_op op;
     int32_t input, n_in, n_out;
-    float *weight, *bias,
-        *value; /* (n_out,n_in), (n_out), (max_batch,n_out): one block of memory */
+    float *weight; /* (n_out,n_in); starts the block of memory in which bias and value lie, too */
+    float *bias;   /* (n_out) */
+    float *value;  /* (max_batch,n_out) */
 };
 
 struct executable {
@@ -84,8 +85,11 @@ static pare_status prepare(struct executable *e, const pare_node *node, int32_t 
                              (long long)n_elems);
     }
     memset(memory, 0, (size_t)n_elems * sizeof *memory);
-    struct layer l = {node->op, node->inputs[0],   w ? (int32_t)w->dims[1] : n_out, n_out,
-                      memory,   memory + n_weight, memory + n_weight + n_out};
+    struct layer l = {.op = node->op, .input = node->inputs[0], .n_out = n_out};
+    l.n_in = w ? (int32_t)w->dims[1] : n_out;
+    l.weight = memory;
+    l.bias = l.weight + n_weight;
+    l.value = l.bias + n_out;
     if (w) {
         memcpy(l.weight, w->data, (size_t)n_weight * sizeof *memory);
     }
