@@ -4,7 +4,7 @@
 #define TESTS_PLUGINS_FIXTURES_H
 
 #include "model/model.h"
-#include "plugin/registry.h"
+#include "plugin/host.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +133,25 @@ static inline pare_status make_instance(const struct plugin_entry *entry, const 
         }
     }
     return status;
+}
+
+/* Allocations that still succeed; negative: all do. */
+static int allocations_left = -1;
+static void *(*real_alloc)(const pare_host *host, size_t bytes);
+
+static inline void *scarce_alloc(const pare_host *host, size_t bytes) {
+    if (allocations_left == 0) {
+        return NULL;
+    }
+    allocations_left -= allocations_left > 0;
+    return real_alloc(host, bytes);
+}
+
+/* From here on the instance gets n more blocks of memory, and then none. */
+static inline void make_scarce(struct made *made, int n) {
+    real_alloc = made->inst->host.alloc;
+    made->inst->host.alloc = scarce_alloc;
+    allocations_left = n;
 }
 
 /* Frees it; returns the bytes it leaked. */

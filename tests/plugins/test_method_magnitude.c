@@ -334,6 +334,30 @@ static void test_training_cut_short(void **state) {
     model_destroy(m);
 }
 
+/* Each allocation of apply fails once: always that status, a message, no leak. */
+static void test_out_of_memory(void **state) {
+    (void)state;
+    struct error err = {PARE_OK, ""};
+    struct instance_env env = {0};
+    int n = 0;
+    for (pare_status status = PARE_E_NOMEM; status != PARE_OK; n++) {
+        struct model *m = graded();
+        struct pruner p = start("sparsity=0.5 schedule=agp", &env);
+        make_scarce(&p.made, n);
+        status = p.method->apply(instance_self(p.made.inst), &m->graph);
+        status = instance_status(p.made.inst, status, "apply", &err);
+        if (status != PARE_OK) {
+            assert_int_equal(status, PARE_E_NOMEM);
+            assert_non_null(strstr(err.text, "no memory for"));
+            assert_null(weight_named(m, "fc1.weight")->mask);
+        }
+        finish(&p);
+        model_destroy(m);
+    }
+    assert_int_equal(n,
+                     7); /* targets, runs, masks, counts, two copies, and the run that went well */
+}
+
 static void refuse(const char *settings, const char *text) {
     struct error err = {PARE_OK, ""};
     struct made made = {0};
@@ -371,6 +395,7 @@ int main(void) {
         cmocka_unit_test(test_training_after_pruning_once),
         cmocka_unit_test(test_schedule_keeps_earlier_masks),
         cmocka_unit_test(test_training_cut_short),
+        cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_bad_parameters),
     };
     return cmocka_run_group_tests_name("method magnitude", tests, NULL, NULL);

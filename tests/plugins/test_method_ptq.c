@@ -563,6 +563,30 @@ static void test_bad_calibration(void **state) {
     model_destroy(m);
 }
 
+/* Each allocation fails once: always that status, a message, no leak and a model that is still
+ * sound. */
+static void test_out_of_memory(void **state) {
+    (void)state;
+    struct error err = {PARE_OK, ""};
+    struct instance_env env = {0};
+    int n = 0;
+    for (pare_status status = PARE_E_NOMEM; status != PARE_OK; n++) {
+        struct model *m = residual();
+        struct quantizer q = start("observer=percentile", &env);
+        make_scarce(&q.made, n);
+        status = instance_status(q.made.inst, run_passes(&q, m), "ptq", &err);
+        if (status != PARE_OK) {
+            assert_int_equal(status, PARE_E_NOMEM);
+            assert_non_null(strstr(err.text, "no memory for"));
+        }
+        must(model_verify(m, &err), &err);
+        finish(&q);
+        model_destroy(m);
+    }
+    assert_in_range(n, 10,
+                    30); /* plan, ranges, 5 histograms, 3 weights, and the run that went well */
+}
+
 static void refuse(const char *settings, const char *text) {
     struct error err = {PARE_OK, ""};
     struct made made = {0};
@@ -607,6 +631,7 @@ int main(void) {
         cmocka_unit_test(test_two_steps),
         cmocka_unit_test(test_quantized_twice),
         cmocka_unit_test(test_bad_calibration),
+        cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_bad_parameters),
     };
     return cmocka_run_group_tests_name("method ptq", tests, NULL, NULL);
