@@ -10,8 +10,11 @@ local pare = require "pare"
 local name = pare.has_dataset "mnist" and "mnist" or "glyphs"
 pare.log("quickstart uses the dataset " .. name)
 
--- AGP (Zhu & Gupta 2017): weights are removed step by step while the network is trained on.
-local prune = { "magnitude", sparsity = 0.9, schedule = "agp", epochs = pare.set.epochs or 1, lr = 0.02 }
+-- AGP (Zhu & Gupta 2017): weights are removed step by step while the network is trained on. `global`
+-- compares all weights with each other, so that the small first layer keeps most of its own.
+local prune = {
+  "magnitude", sparsity = 0.9, scope = "global", schedule = "agp", epochs = pare.set.epochs or 2, lr = 0.02,
+}
 
 return pare.experiment {
   name = "quickstart",

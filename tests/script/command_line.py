@@ -111,6 +111,8 @@ def models(folder):
             rows_of(succeeds("model", "info", "resnet20", "--input", "3x32x32", "--format", "csv"))}
     check(info["params_total"] == "269722" and info["macs_dense"] == "40551040", f"model info: {info}")
     check(info["input"] == "32x32x3", f"model info: input {info['input']}")
+    check("params_total,269722" in succeeds("model", "info", "resnet", "--option", "depth=20", "--format", "csv"),
+          "resnet with depth=20 is not resnet20")
     layers = rows_of(succeeds("model", "info", "lenet5", "--layers", "--format", "csv"))
     check(sum(int(row["params"] or 0) for row in layers) == 431080, "model info --layers")
     succeeds("model", "export", "lenet300", "--seed", "3", "--out", "a.safetensors", cwd=folder)
@@ -153,6 +155,32 @@ return pare.experiment {
 """
 
 
+NETS = """local sizes = require "sizes"
+return {
+  tiny = {
+    doc = "one layer", input = { 28, 28, 1 }, classes = 10, options = { width = sizes.width },
+    build = function(g, x, classes, options)
+      return g:linear(g:relu(g:linear(g:flatten(x), { out = options.width })), { out = classes })
+    end,
+  },
+}
+"""
+
+
+def networks_of_a_file(folder):
+    for name, text in [("nets.lua", NETS), ("sizes.lua", "return { width = 3 }\n"),
+                       ("broken.lua", "return {\n"), ("empty.lua", "\n")]:
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(text)
+    for option, params in [([], 784 * 3 + 3 + 40), (["--option", "width=5"], 784 * 5 + 5 + 60)]:
+        info = {row["what"]: row["value"] for row in
+                rows_of(succeeds("model", "info", "nets.lua:tiny", *option, "--format", "csv", cwd=folder))}
+        check(info.get("params_total") == str(params), f"nets.lua:tiny {option}: {info}")
+    fails(["model", "info", "nets.lua:tinny"], "unknown model 'tinny', did you mean 'tiny'?", cwd=folder)
+    fails(["model", "info", "broken.lua:x"], "broken.lua:", cwd=folder)
+    fails(["model", "info", "empty.lua:x"], "empty.lua returned nothing", cwd=folder)
+
+
 def runs(folder):
     with open(os.path.join(folder, "twice.lua"), "w", encoding="utf-8") as file:
         file.write(SCRIPT)
@@ -182,6 +210,8 @@ def main():
     benchmarks()
     with tempfile.TemporaryDirectory() as folder:
         models(folder)
+    with tempfile.TemporaryDirectory() as folder:
+        networks_of_a_file(folder)
     with tempfile.TemporaryDirectory() as folder:
         runs(folder)
     failures.end()

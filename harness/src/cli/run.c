@@ -148,6 +148,9 @@ static int run_experiment(const struct cli *cli, struct experiment *exp, const s
         status = experiment_run(exp, reg, options, &err, &summary);
     if (status == PARE_OK && !options->dry_run)
         status = print_results(cli, exp, options, &err);
+    if (status == PARE_OK && summary.n_trials == 0)
+        cli_warn(cli, "no trial was chosen (%zu pipelines, %zu seeds); see --filter and --shard",
+                 exp->n_pipelines, exp->n_seeds);
     if (status == PARE_OK) {
         /* Beside a table for people; elsewhere it would spoil the output. */
         FILE *file = cli->format == TABLE_TEXT ? stdout : stderr;

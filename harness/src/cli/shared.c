@@ -39,7 +39,7 @@ pare_status cli_registry(const struct cli *cli, struct error *err, struct regist
         return status;
     }
     for (size_t k = 0; k < registry_n_rejects(reg); k++)
-        cli_warn(cli, "plugin not loaded: %s", registry_reject(reg, k)->reason);
+        cli_warn(cli, "%s", registry_reject(reg, k)->reason);
     *out = reg;
     return PARE_OK;
 }

@@ -25,6 +25,9 @@ struct script *binding_script(lua_State *L);
 /* Makes `pare` what require "pare" gives. arg of the sandbox_call: struct script *. */
 int binding_open(lua_State *L);
 
+/* Pushes text from a command line: "true", "false" and whatever reads as a number get their type. */
+void binding_push_typed(lua_State *L, const char *text);
+
 /* A --set that the script never read is an error. */
 void binding_check_settings(lua_State *L);
 
@@ -77,6 +80,7 @@ void pipeline_register(lua_State *L); /* adds grid */
  * stack. */
 struct pipeline_list {
     struct written_pipeline written;
+    char *label; /* of the pipeline being looked at */
     size_t n;
     struct pipeline_spec *pipelines;
 };
@@ -85,12 +89,15 @@ struct pipeline_list *pipeline_read(lua_State *L, int index, const char *what);
 int32_t pipeline_line(lua_State *L, const struct pipeline_list *list);
 
 void experiment_register(lua_State *L); /* adds experiment */
-/* Adds what the pipeline at `index` expands to; how many. Known ones: an error, or passed over in a
- * proposal. */
-size_t experiment_add_pipelines(lua_State *L, struct experiment *exp, int index, const char *what,
+/* Adds what the pipeline at `index` expands to, to the experiment userdata at `box`; how many.
+ * Known ones: an error, or passed over in a proposal. */
+size_t experiment_add_pipelines(lua_State *L, int box, int index, const char *what,
                                 int is_proposal);
+/* Pushes the experiment that the script returned. */
+void experiment_push_returned(lua_State *L);
 struct experiment_box {
-    struct experiment exp; /* first; uservalues: 1 on_trial, 2 on_record */
+    /* First; uservalues: 1 on_trial, 2 on_record, 3 { [label] = true } of all its pipelines. */
+    struct experiment exp;
 };
 /* The hooks of struct experiment, which call the script's functions. */
 pare_status hooks_on_trial(void *context, const struct pipeline_spec *pipeline, uint64_t seed,

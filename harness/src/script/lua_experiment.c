@@ -244,41 +244,50 @@ static void check_pipeline(lua_State *L, const struct experiment *exp, struct pi
     lua_error(L);
 }
 
-/* 1 if a pipeline with the same steps is there already. */
-static int is_known(const struct experiment *exp, const struct pipeline_spec *pipeline) {
-    char *label = pipeline_label(pipeline);
-    int found = 0;
-    for (size_t k = 0; k < exp->n_pipelines && label && !found; k++) {
-        char *other = pipeline_label(&exp->pipelines[k]);
-        found = other && strcmp(label, other) == 0;
-        free(other);
-    }
-    free(label);
-    return found;
+/* Notes pipeline k in the table at `labels`; 0 if one with the same steps is there already. */
+static int is_new(lua_State *L, struct pipeline_list *list, size_t k, int labels) {
+    free(list->label);
+    list->label = pipeline_label(&list->pipelines[k]);
+    if (!list->label)
+        args_fail(L, "out of memory for a pipeline's label");
+    lua_pushstring(L, list->label);
+    lua_pushvalue(L, -1);
+    int known = lua_rawget(L, labels) != LUA_TNIL;
+    lua_pop(L, 1);
+    lua_pushboolean(L, 1);
+    lua_rawset(L, labels);
+    return !known;
 }
 
-size_t experiment_add_pipelines(lua_State *L, struct experiment *exp, int index, const char *what,
+size_t experiment_add_pipelines(lua_State *L, int box, int index, const char *what,
                                 int is_proposal) {
+    struct experiment *exp = &((struct experiment_box *)lua_touserdata(L, box))->exp;
     struct pipeline_list *list = pipeline_read(L, index, what);
+    int object = lua_gettop(L);
     size_t n_new = 0;
     struct error err;
     for (size_t k = 0; k < list->n; k++)
         check_pipeline(L, exp, list, k, what);
+    lua_getiuservalue(L, box, 3);
     for (size_t k = 0; k < list->n; k++) {
-        if (is_known(exp, &list->pipelines[k])) {
+        if (!is_new(L, list, k, object + 1)) {
             if (is_proposal)
                 continue;
-            args_fail(L, "%s gives a pipeline that stands there already", what);
+            args_fail(L, "%s gives the pipeline %s, which stands there already", what, list->label);
         }
         if (experiment_propose(exp, &list->pipelines[k], &err))
             args_raise(L, &err);
         n_new++;
     }
-    lua_pop(L, 1); /* what the list still holds is collected */
+    lua_settop(L, object - 1); /* what the list still holds is collected */
     return n_new;
 }
 
-static void read_pipelines(lua_State *L, int table, struct experiment *exp) {
+void experiment_push_returned(lua_State *L) {
+    lua_getfield(L, LUA_REGISTRYINDEX, EXPERIMENT_TYPE ".returned");
+}
+
+static void read_pipelines(lua_State *L, int table, int box) {
     if (lua_getfield(L, table, "pipelines") != LUA_TTABLE)
         args_fail(L, WHAT ": pipelines is %s, wanted a list of pipelines: { {}, { { \"ptq\" } } }",
                   args_type(L, -1));
@@ -288,7 +297,7 @@ static void read_pipelines(lua_State *L, int table, struct experiment *exp) {
     for (lua_Integer k = 1; k <= n; k++) {
         const char *what = lua_pushfstring(L, "pipelines[%I]", k);
         lua_rawgeti(L, -2, k);
-        experiment_add_pipelines(L, exp, -1, what, 0);
+        experiment_add_pipelines(L, box, lua_gettop(L), what, 0);
         lua_pop(L, 2);
     }
     lua_pop(L, 1);
@@ -320,7 +329,7 @@ static int pare_experiment(lua_State *L) {
         return args_fail(L, WHAT ": got %s, wanted a table", args_type(L, 1));
     lua_settop(L, 1);
     args_check_keys(L, 1, WHAT, keys, 0);
-    struct experiment_box *box = lua_newuserdatauv(L, sizeof *box, 2);
+    struct experiment_box *box = lua_newuserdatauv(L, sizeof *box, 3);
     *box = (struct experiment_box){0};
     luaL_setmetatable(L, EXPERIMENT_TYPE);
     struct experiment *exp = &box->exp;
@@ -340,7 +349,9 @@ static int pare_experiment(lua_State *L) {
     read_seeds(L, 1, exp);
     read_counters(L, 1, exp);
     read_all_arms(L, 1, exp);
-    read_pipelines(L, 1, exp);
+    lua_newtable(L);
+    lua_setiuservalue(L, 2, 3);
+    read_pipelines(L, 1, 2);
     read_hook(L, 1, 2, "on_trial", 1);
     read_hook(L, 1, 2, "on_record", 2);
     return 1;

@@ -17,7 +17,7 @@ struct hook_call {
 
 /* Pushes the hook kept as this uservalue of the experiment. */
 static void push_hook(lua_State *L, int uservalue) {
-    lua_getfield(L, LUA_REGISTRYINDEX, EXPERIMENT_TYPE ".returned");
+    experiment_push_returned(L);
     lua_getiuservalue(L, -1, uservalue);
     lua_remove(L, -2);
 }
@@ -72,7 +72,8 @@ pare_status hooks_on_trial(void *context, const struct pipeline_spec *pipeline, 
 /* propose(pipeline) -> how many pipelines are new */
 static int propose(lua_State *L) {
     lua_settop(L, 1);
-    size_t n = experiment_add_pipelines(L, binding_script(L)->experiment, 1, "propose", 1);
+    experiment_push_returned(L);
+    size_t n = experiment_add_pipelines(L, 2, 1, "propose", 1);
     lua_pushinteger(L, (lua_Integer)n);
     return 1;
 }

@@ -402,6 +402,10 @@ static int model_load_method(lua_State *L) {
     if (lua_type(L, 2) != LUA_TSTRING)
         return args_fail(L, "load: got %s, wanted a checkpoint's name or file", args_type(L, 2));
     const char *name = lua_tostring(L, 2);
+    if (sandbox_of(L)->script_dir && name[0] != '/' && !file_exists(name)) {
+        const char *beside = lua_pushfstring(L, "%s/%s", sandbox_of(L)->script_dir, name);
+        name = file_exists(beside) ? beside : name;
+    }
     struct model_box *box = push_same(L, 1, "load");
     int object = lua_gettop(L);
     struct error err;

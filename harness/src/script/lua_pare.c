@@ -136,8 +136,7 @@ static int setting_assigned(lua_State *L) {
     return args_fail(L, "pare.set cannot be changed by a script; it holds what --set gave");
 }
 
-/* "true", "false" and whatever reads as a number get their type. */
-static void push_typed(lua_State *L, const char *text) {
+void binding_push_typed(lua_State *L, const char *text) {
     if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0)
         lua_pushboolean(L, text[0] == 't');
     else if (lua_stringtonumber(L, text) == 0)
@@ -153,7 +152,7 @@ static void read_setting(lua_State *L, const char *setting) {
     if (lua_rawget(L, -3) != LUA_TNIL)
         args_fail(L, "--set %s: given twice", setting);
     lua_pop(L, 1);
-    push_typed(L, setting + n + 1);
+    binding_push_typed(L, setting + n + 1);
     lua_rawset(L, -3);
 }
 

@@ -35,6 +35,7 @@ static int list_collect(lua_State *L) {
     struct pipeline_list *list = lua_touserdata(L, 1);
     written_clear(&list->written);
     grid_free(list->pipelines, list->n);
+    free(list->label);
     *list = (struct pipeline_list){0};
     return 0;
 }

@@ -147,6 +147,8 @@ void sandbox_push_file(lua_State *L, const char *path) {
     const char *chunk = lua_pushfstring(L, "@%s", path);
     if (file_read(path, MAX_FILE_BYTES, &err, &data, &n_bytes))
         args_raise(L, &err);
+    if (n_bytes >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0)
+        memcpy(data, "   ", 3); /* a byte order mark */
     if (n_bytes > 0 && data[0] == LUA_SIGNATURE[0]) {
         free(data);
         args_fail(L, "%s:1: attempt to load a binary chunk, wanted Lua source text", path);

@@ -90,7 +90,11 @@ static int build_requested(lua_State *L) {
     model_push_library(L, request->library);
     lua_newtable(L);
     for (size_t k = 0; k < request->n_options; k++) {
-        args_push_input(L, &request->options[k]);
+        const struct param_input *option = &request->options[k];
+        if (option->kind == INPUT_STRING && option->from_text)
+            binding_push_typed(L, option->string);
+        else
+            args_push_input(L, option);
         lua_setfield(L, -2, request->options[k].name);
     }
     model_build_entry(L, request->name, -2, -1, request->dims, request->n_classes);
@@ -98,9 +102,11 @@ static int build_requested(lua_State *L) {
     return 0;
 }
 
-static pare_status with_library(lua_CFunction body, void *arg, struct error *err) {
+/* Runs `body` in a sandbox of its own; modules are also looked for beside `file` (may be NULL). */
+static pare_status with_library(const char *file, lua_CFunction body, void *arg,
+                                struct error *err) {
     struct sandbox *sandbox = NULL;
-    pare_status status = sandbox_create(NULL, 0, 0, err, &sandbox);
+    pare_status status = sandbox_create(file, 0, 0, err, &sandbox);
     if (status == PARE_OK)
         status = sandbox_call(sandbox, binding_open, NULL, err);
     if (status == PARE_OK)
@@ -127,7 +133,7 @@ pare_status script_build_model(const char *name, const int32_t input_dims[3], in
         request.library = file;
         request.name = colon + 1;
     }
-    pare_status status = with_library(build_requested, &request, err);
+    pare_status status = with_library(file, build_requested, &request, err);
     free(file);
     if (status == PARE_OK)
         *out = request.model;
@@ -158,5 +164,5 @@ static int list_requested(lua_State *L) {
 pare_status script_list_models(void (*item)(void *arg, const char *name, const char *doc),
                                void *arg, struct error *err) {
     struct list_request request = {item, arg};
-    return with_library(list_requested, &request, err);
+    return with_library(NULL, list_requested, &request, err);
 }
