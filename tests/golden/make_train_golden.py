@@ -104,6 +104,8 @@ OPS = [
     ("conv_16", (2, 10, 10, 16), conv(16, 3, 3, (1, 1), (1, 1))),
     ("conv_33_65", (1, 5, 6, 33), conv(65, 3, 3, (1, 1), (1, 1))),
     ("conv_17_images", (17, 5, 5, 4), conv(8, 3, 3, (1, 1), (1, 1), 1, True)),
+    ("conv_winograd", (2, 14, 12, 16), conv(32, 3, 3, (1, 1), (1, 1))),
+    ("conv_winograd_pads", (1, 8, 10, 32), conv(16, 3, 3, (1, 1), (0, 2))),
     ("linear", (17, 1, 1, 37), lambda w, x: w.linear(flat(x), "op", 29)),
     ("relu", (3, 4, 5, 7), lambda w, x: F.relu(x)),
     ("max_pool", (3, 6, 8, 5), lambda w, x: F.max_pool2d(x, 2, 2)),

@@ -222,6 +222,8 @@ static const struct op_case op_cases[] = {
     {"conv_16", 2, 10, 10, 16, CONV(16, 3, 3, 1, 1, 1, 1, 1, 0), 0},
     {"conv_33_65", 1, 5, 6, 33, CONV(65, 3, 3, 1, 1, 1, 1, 1, 0), 0},
     {"conv_17_images", 17, 5, 5, 4, CONV(8, 3, 3, 1, 1, 1, 1, 1, 1), 0},
+    {"conv_winograd", 2, 14, 12, 16, CONV(32, 3, 3, 1, 1, 1, 1, 1, 0), 0},
+    {"conv_winograd_pads", 1, 8, 10, 32, CONV(16, 3, 3, 1, 1, 0, 2, 1, 0), 0},
     {"linear", 17, 1, 1, 37, {.op = PARE_OP_LINEAR, .out_channels = 29, .bias = 1}, 0},
     {"relu", 3, 4, 5, 7, {.op = PARE_OP_RELU}, 0},
     {"max_pool", 3, 6, 8, 5, POOL(PARE_OP_MAX_POOL, 2, 2, 2, 2, 0), 0},

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "train/conv.h"
 
+#include "train/winograd.h"
+
 #include <string.h>
 
 enum { PACK_COLUMNS = 16 }; /* packed rows are padded to this many floats, the widest vector */
@@ -17,9 +19,9 @@ static int32_t max32(int32_t a, int32_t b) {
     return a > b ? a : b;
 }
 
-struct conv conv_of(const pare_graph *graph, const pare_node *node) {
+struct conv conv_of(const pare_graph *graph, const pare_node *node, int fast) {
     const int32_t *in = graph->nodes[node->inputs[0]]->dims;
-    return (struct conv){
+    struct conv c = {
         .in_h = in[0],
         .in_w = in[1],
         .in_c = in[2],
@@ -34,6 +36,8 @@ struct conv conv_of(const pare_graph *graph, const pare_node *node) {
         .pad_w = node->pad_w,
         .groups = node->groups,
     };
+    c.winograd = fast && !node->weights[PARE_ROLE_BIAS] && winograd_applies(&c);
+    return c;
 }
 
 /* ---- geometry ----
@@ -79,6 +83,9 @@ static int32_t image_w(const struct conv *c) {
 }
 
 int64_t conv_packed_elems(const struct conv *c) {
+    if (c->winograd) { /* the points, and room to order the taps for them */
+        return (16 + 9) * (int64_t)c->in_c * c->out_c + KERNEL_SLACK;
+    }
     const int64_t in = c->in_c / c->groups;
     const int64_t out = c->out_c / c->groups;
     const int64_t taps = (int64_t)c->groups * c->kernel_h * c->kernel_w;
@@ -96,6 +103,15 @@ int64_t conv_gradient_elems(const struct conv *c) {
     gradient_range(c->kernel_h, c->stride_h, c->pad_h, c->in_h, c->out_h, &y0, &y1);
     gradient_range(c->kernel_w, c->stride_w, c->pad_w, c->in_w, c->out_w, &x0, &x1);
     return (int64_t)(y1 - y0) * (x1 - x0) * c->out_c + KERNEL_SLACK;
+}
+
+int64_t conv_tile_elems(const struct conv *c) {
+    return c->winograd ? winograd_tile_elems(c) : 0;
+}
+
+int64_t conv_sum_elems(const struct conv *c) {
+    const int64_t taps = c->winograd ? 16 : (int64_t)c->kernel_h * c->kernel_w;
+    return taps * c->out_c * (c->in_c / c->groups);
 }
 
 /* ---- packing ---- */
@@ -131,15 +147,24 @@ static void pack_forward_body(void *arg, int64_t index, int32_t thread) {
     }
 }
 
-void conv_pack_forward(const struct conv *c, const float *w, struct pool *pool, float *packed) {
-    struct pack p = {c, w, packed};
+void conv_pack_forward(const struct kernels *k, const struct conv *c, const float *w,
+                       struct pool *pool, float *packed) {
+    float *taps = c->winograd ? packed + 16 * (int64_t)c->in_c * c->out_c : packed;
+    struct pack p = {c, w, taps};
     pool_run(pool, c->groups * (padded(c->out_c / c->groups) / PACK_COLUMNS), pack_forward_body,
              &p);
+    if (c->winograd) {
+        winograd_pack_forward(k, c, taps, pool, packed);
+    }
 }
 
 /* For each phase (groups, taps_h, taps_w, OC, padded IC), the taps reversed. */
-void conv_pack_backward(const struct conv *c, const float *w, struct pool *pool, float *packed) {
-    (void)pool;
+void conv_pack_backward(const struct kernels *k, const struct conv *c, const float *w,
+                        struct pool *pool, float *packed) {
+    if (c->winograd) {
+        winograd_pack_backward(k, c, w, pool, packed);
+        return;
+    }
     const int32_t in = c->in_c / c->groups;
     const int32_t out = c->out_c / c->groups;
     const int64_t row = padded(in);
@@ -239,9 +264,20 @@ static struct frame image_frame(const struct conv *c) {
 /* ---- passes ---- */
 
 void conv_forward(const struct kernels *k, const struct conv *c, const struct source *x,
-                  const float *packed, const float *bias, float *image, float *y) {
+                  const float *packed, const float *bias, const struct conv_scratch *scratch,
+                  float *y) {
     const struct frame f = image_frame(c);
+    float *image = scratch->image;
     copy_image(k, &f, x, image);
+    if (c->winograd) {
+        const struct winograd_pass pass = {image,    (ptrdiff_t)image_w(c) * c->in_c,
+                                           c->in_c,  packed,
+                                           y,        c->out_h,
+                                           c->out_w, c->out_c,
+                                           0};
+        winograd_convolve(k, &pass, scratch->tiles);
+        return;
+    }
     const int32_t in = c->in_c / c->groups;
     const int32_t out = c->out_c / c->groups;
     const int64_t row = padded(out);
@@ -306,7 +342,7 @@ static void weight_gradient(const struct kernels *k, const struct conv *c, const
     if (c->groups == 1) {
         g.a = gradient;
         g.b = image;
-        g.c = o->gw;
+        g.c = o->gw_sum;
         g.n_r = c->kernel_h;
         g.n_n = c->kernel_w * in;
         g.b_r = pitch;
@@ -322,7 +358,7 @@ static void weight_gradient(const struct kernels *k, const struct conv *c, const
         for (int32_t kh = 0; kh < c->kernel_h; kh++) {
             g.a = gradient + (ptrdiff_t)group * out;
             g.b = image + kh * pitch + (ptrdiff_t)group * in;
-            g.c = o->gw + (ptrdiff_t)group * out * g.c_m + (ptrdiff_t)kh * c->kernel_w * in;
+            g.c = o->gw_sum + (ptrdiff_t)group * out * g.c_m + (ptrdiff_t)kh * c->kernel_w * in;
             k->gemm(&g);
         }
     }
@@ -375,8 +411,10 @@ static const float *phase_gradient(const struct kernels *k, const struct conv *c
 }
 
 void conv_backward(const struct kernels *k, const struct conv *c, const struct source *x,
-                   const struct gradient_source *gy, const float *packed, float *image,
-                   float *gradient, float *work, const struct conv_gradients *out) {
+                   const struct gradient_source *gy, const float *packed,
+                   const struct conv_scratch *scratch, const struct conv_gradients *out) {
+    float *image = scratch->image;
+    float *gradient = scratch->gradient;
     struct frame f = {.h = c->out_h, .w = c->out_w, .ch = c->out_c};
     gradient_range(c->kernel_h, c->stride_h, c->pad_h, c->in_h, c->out_h, &f.y0, &f.y1);
     gradient_range(c->kernel_w, c->stride_w, c->pad_w, c->in_w, c->out_w, &f.x0, &f.x1);
@@ -386,11 +424,15 @@ void conv_backward(const struct kernels *k, const struct conv *c, const struct s
     if (out->bias_sums) {
         for (int32_t y = 0; y < c->out_h; y++) {
             k->channel_sums(origin + y * pitch, (int64_t)c->out_w * c->out_c, c->out_c,
-                            kernel_period(c->out_c), work, out->bias_sums);
+                            kernel_period(c->out_c), scratch->work, out->bias_sums);
         }
     }
     const struct frame image_f = image_frame(c);
     copy_image(k, &image_f, x, image);
+    if (c->winograd) {
+        winograd_backward(k, c, image, origin, pitch, packed, scratch->tiles, out);
+        return;
+    }
     weight_gradient(k, c, image, origin, pitch, out);
     if (!out->gx) {
         return;
@@ -402,6 +444,15 @@ void conv_backward(const struct kernels *k, const struct conv *c, const struct s
             float *gx = out->gx + ((ptrdiff_t)py * c->in_w + px) * c->in_c;
             packed = phase_gradient(k, c, &v, &h, origin, pitch, packed, gx, out->gx_accumulate);
         }
+    }
+}
+
+void conv_finish_weights(const struct kernels *k, const struct conv *c, const float *gw_sum,
+                         float *gw) {
+    if (c->winograd) {
+        winograd_finish_weights(k, c, gw_sum, gw);
+    } else {
+        memcpy(gw, gw_sum, (size_t)conv_sum_elems(c) * sizeof *gw);
     }
 }
 
@@ -428,12 +479,12 @@ int64_t linear_packed_elems(const struct linear *l) {
 
 void linear_pack_forward(const struct linear *l, const float *w, struct pool *pool, float *packed) {
     const struct conv c = linear_as_conv(l);
-    conv_pack_forward(&c, w, pool, packed);
+    conv_pack_forward(NULL, &c, w, pool, packed);
 }
 
 void linear_pack_backward(const struct linear *l, const float *w, float *packed) {
     const struct conv c = linear_as_conv(l);
-    conv_pack_backward(&c, w, NULL, packed);
+    conv_pack_backward(NULL, &c, w, NULL, packed);
 }
 
 /* A product cut into blocks of rows and columns. */

@@ -95,6 +95,24 @@ struct kernels {
     void (*sgd)(float *w, float *m, const float *g, int64_t n, float lr, float momentum,
                 float decay, float g_scale);
 
+    /* Winograd's F(2x2,3x3) (Lavin & Gray 2016, arXiv 1509.09308, section 4.1), for channels in
+     * multiples of 16. A tile is 2x2 outputs; its 4x4 inputs become 16 points; `plane` is the
+     * distance between points. Tiles (n_h,n_w) lie row by row. input: x rows of `pitch` floats -> u
+     * (16 planes, tiles, c). output: m (16, tiles, c) -> y, rows of `pitch` floats, set or added
+     * to. gradient: the transpose of output. */
+    void (*winograd_input)(const float *x, ptrdiff_t pitch, int32_t n_h, int32_t n_w, int32_t c,
+                           float *u, ptrdiff_t plane);
+    void (*winograd_output)(const float *m, ptrdiff_t plane, int32_t n_h, int32_t n_w, int32_t c,
+                            int32_t add, float *y, ptrdiff_t pitch);
+    void (*winograd_gradient)(const float *gy, ptrdiff_t pitch, int32_t n_h, int32_t n_w, int32_t c,
+                              float *u, ptrdiff_t plane);
+    /* n 3x3 kernels, their taps `tap` apart, -> 16 points; flip turns them by 180 degrees. And the
+     * transpose of that without the flip: gradients of points -> gradients of taps. */
+    void (*winograd_weight)(const float *w, ptrdiff_t tap, int64_t n, int32_t flip, float *u,
+                            ptrdiff_t plane);
+    void (*winograd_weight_back)(const float *u, ptrdiff_t plane, int64_t n, float *gw,
+                                 ptrdiff_t tap);
+
     /* Pools of one image: x (H,W,C) -> y (OH,OW,C), see struct pool_shape. Backward adds to gx. */
     void (*max_pool)(const struct pool_shape *p, const float *x, float *y);
     void (*max_pool_back)(const struct pool_shape *p, const float *x, const float *y,

@@ -164,6 +164,27 @@ static const pare_node *only_reader(const struct network *net, const pare_node *
     return NULL;
 }
 
+static int32_t first_reader(const pare_graph *graph, int32_t node) {
+    for (int32_t i = node + 1; i < graph->n_nodes; i++) {
+        for (int32_t j = 0; j < graph->nodes[i]->n_inputs; j++) {
+            if (graph->nodes[i]->inputs[j] == node) {
+                return i;
+            }
+        }
+    }
+    return 0;
+}
+
+/* Evaluation reuses buffers as soon as the ReLU has run, so only training may wait. */
+static void plan_deferred(struct network *net, const pare_node *node) {
+    struct node_state *s = &net->nodes[node->index];
+    const pare_node *reader = net->graph->nodes[s->first_reader];
+    s->deferred = net->train && !net->observed && !s->quantized && s->form == VALUE_STORED &&
+                  node->op == PARE_OP_RELU && reader->op == PARE_OP_CONV2D &&
+                  !net->nodes[reader->index].replaced &&
+                  net->nodes[node->inputs[0]].form == VALUE_PASSED;
+}
+
 static void plan_form(struct network *net, const pare_node *node) {
     struct node_state *s = &net->nodes[node->index];
     s->form = VALUE_STORED;
@@ -262,7 +283,9 @@ static pare_status plan(struct network *net, int32_t observed, struct error *err
     }
     for (int32_t i = 0; i < net->graph->n_nodes; i++) {
         const pare_node *node = net->graph->nodes[i];
+        net->nodes[i].first_reader = first_reader(net->graph, i);
         plan_form(net, node);
+        plan_deferred(net, node);
         if (node->op == PARE_OP_BATCH_NORM &&
             net->graph->nodes[node->inputs[0]]->op == PARE_OP_CONV2D) {
             net->nodes[node->inputs[0]].moments_of = i;
@@ -290,8 +313,10 @@ static pare_status create_norm(struct network *net, const pare_node *node, struc
     s->inv_std = s->cc + period;
     if (net->train) {
         s->moments = counted_array(net, 2 * (int64_t)net->max_batch * c, sizeof(double));
+        s->sums =
+            counted_array(net, 2 * (int64_t)network_n_chunks(net->max_batch) * c, sizeof(double));
     }
-    return net->train && !s->moments ? no_memory(net, err) : PARE_OK;
+    return net->train && (!s->moments || !s->sums) ? no_memory(net, err) : PARE_OK;
 }
 
 static int64_t max64(int64_t a, int64_t b) {
@@ -303,11 +328,14 @@ static void measure_node(struct network *net, const pare_node *node, int64_t *pa
     const int32_t *in = net->graph->nodes[node->inputs[0]]->dims;
     net->channels = max64(net->channels, max64(node->dims[2], in[2]));
     if (node->op == PARE_OP_CONV2D) {
-        const struct conv c = conv_of(net->graph, node);
-        *packed = max64(*packed, conv_packed_elems(&c));
+        /* A training network also evaluates, without Winograd's algorithm. */
+        const struct conv plain = conv_of(net->graph, node, 0);
+        const struct conv c = conv_of(net->graph, node, net->train);
+        *packed = max64(*packed, max64(conv_packed_elems(&plain), conv_packed_elems(&c)));
         net->image_elems = max64(net->image_elems, conv_image_elems(&c));
         net->gradient_elems = max64(net->gradient_elems, conv_gradient_elems(&c));
-        net->partial_elems = max64(net->partial_elems, node->weights[PARE_ROLE_WEIGHT]->n_elems);
+        net->tile_elems = max64(net->tile_elems, conv_tile_elems(&c));
+        net->partial_elems = max64(net->partial_elems, conv_sum_elems(&c));
     } else if (node->op == PARE_OP_LINEAR) {
         const struct linear l = {in[2], node->dims[2]};
         *packed = max64(*packed, linear_packed_elems(&l));
@@ -348,7 +376,7 @@ static pare_status create_gradients(struct network *net, struct error *err) {
     const int32_t chunks = network_n_chunks(net->max_batch);
     net->gradient = network_floats(net, net->gradient_elems * net->n_threads);
     net->partial = network_floats(net, net->partial_elems * chunks);
-    net->partial_sums = counted_array(net, 2 * net->channels * chunks, sizeof(double));
+    net->partial_sums = counted_array(net, net->channels * chunks, sizeof(double));
     return net->gradient && net->partial && net->partial_sums ? PARE_OK : no_memory(net, err);
 }
 
@@ -374,12 +402,14 @@ static pare_status create_parts(struct network *net, struct error *err) {
     /* Rows of a thread's scratch start on a cache line of their own. */
     net->image_elems = (net->image_elems + 31) / 16 * 16;
     net->gradient_elems = (net->gradient_elems + 31) / 16 * 16;
+    net->tile_elems = (net->tile_elems + 31) / 16 * 16;
     net->work_elems = 2 * kernel_period((int32_t)net->channels) + 64;
     net->packed = network_floats(net, packed);
     net->bias = network_floats(net, net->channels);
     net->image = network_floats(net, net->image_elems * net->n_threads);
+    net->tiles = network_floats(net, net->tile_elems * net->n_threads);
     net->work = network_floats(net, net->work_elems * net->n_threads);
-    if (!net->packed || !net->bias || !net->image || !net->work) {
+    if (!net->packed || !net->bias || !net->image || !net->tiles || !net->work) {
         return no_memory(net, err);
     }
     return net->train ? create_gradients(net, err) : PARE_OK;
@@ -436,6 +466,7 @@ void network_destroy(struct network *net) {
     for (int32_t i = 0; net->nodes && i < net->graph->n_nodes; i++) {
         free(net->nodes[i].scale);
         free(net->nodes[i].moments);
+        free(net->nodes[i].sums);
         free(net->nodes[i].replaced);
     }
     for (int32_t i = 0; net->weights && i < net->graph->n_weights; i++) {
@@ -450,6 +481,7 @@ void network_destroy(struct network *net) {
     free(net->buffers);
     free(net->image);
     free(net->gradient);
+    free(net->tiles);
     free(net->work);
     free(net->packed);
     free(net->bias);

@@ -88,9 +88,9 @@ static pare_status target(struct network *net, int32_t node, struct error *err,
 
 /* ---- sums over chunks ---- */
 
+/* Adds the partial weight gradients of all chunks into the first one's. */
 struct reduce_run {
     const struct network *net;
-    float *to;
     int64_t n_elems;
     int32_t n_chunks;
 };
@@ -102,9 +102,9 @@ static void reduce_body(void *arg, int64_t index, int32_t thread) {
     const struct reduce_run *r = arg;
     const int64_t at = index * REDUCE_BLOCK;
     const int64_t n = r->n_elems - at < REDUCE_BLOCK ? r->n_elems - at : REDUCE_BLOCK;
-    memcpy(r->to + at, r->net->partial + at, (size_t)n * sizeof(float));
+    float *sum = r->net->partial + at;
     for (int32_t c = 1; c < r->n_chunks; c++) {
-        r->net->k->accumulate(r->to + at, r->net->partial + c * r->n_elems + at, n);
+        r->net->k->accumulate(sum, sum + c * r->n_elems, n);
     }
 }
 
@@ -113,10 +113,11 @@ static void clear_sums(struct network *net, int64_t per_chunk) {
            (size_t)(per_chunk * network_n_chunks(net->n)) * sizeof *net->partial_sums);
 }
 
-static double chunk_sum(const struct network *net, int64_t per_chunk, int64_t i) {
+static double chunk_sum(const struct network *net, const double *sums, int64_t per_chunk,
+                        int64_t i) {
     double sum = 0.0;
     for (int32_t c = 0; c < network_n_chunks(net->n); c++) {
-        sum += net->partial_sums[c * per_chunk + i];
+        sum += sums[c * per_chunk + i];
     }
     return sum;
 }
@@ -142,6 +143,81 @@ static struct norm_gradient norm_source(const struct network *net, int32_t norm,
     };
 }
 
+static void clear_norm_sums(const struct network *net, int32_t norm, int32_t chunk) {
+    const int32_t c = net->graph->nodes[norm]->dims[2];
+    memset(net->nodes[norm].sums + (int64_t)chunk * 2 * c, 0, 2 * (size_t)c * sizeof(double));
+}
+
+/* Image i's share of the sums that batch norm `norm` needs; g: the gradient of its value, (n,
+ * dims). */
+static void add_norm_sums(const struct network *net, int32_t norm, const float *g, int32_t i,
+                          int32_t chunk, int32_t thread) {
+    const struct node_state *s = &net->nodes[norm];
+    const int32_t c = net->graph->nodes[norm]->dims[2];
+    const struct norm_gradient source = norm_source(net, norm, g, i);
+    net->k->gradient_sums(&source, s->centre, s->n_elems, c, kernel_period(c),
+                          net->work + thread * net->work_elems, s->sums + (int64_t)chunk * 2 * c);
+}
+
+/* What follows a convolution's gradient of its input, when the convolution is the last to add to
+ * it: masking by the ReLU that made the input, and the sums of the batch norms before that. Done
+ * image by image, while the gradient is in the cache. */
+struct epilogue {
+    int32_t relu;     /* to be masked by, or -1 */
+    int32_t norms[2]; /* or -1 */
+};
+
+static int is_lone_norm(const pare_node *node) {
+    return node->op == PARE_OP_BATCH_NORM && node->n_consumers == 1;
+}
+
+static struct epilogue plan_epilogue(struct network *net, const pare_node *conv) {
+    struct epilogue e = {-1, {-1, -1}};
+    const pare_node *in = net->graph->nodes[conv->inputs[0]];
+    if (in->op != PARE_OP_RELU || net->nodes[conv->index].replaced ||
+        net->nodes[in->index].first_reader != conv->index) {
+        return e;
+    }
+    const pare_node *before = net->graph->nodes[in->inputs[0]];
+    if (is_lone_norm(before)) {
+        net->nodes[before->index].grad_relu = 1; /* masked as it is read */
+        e.norms[0] = before->index;
+    } else {
+        e.relu = in->index;
+        net->nodes[in->index].grad_masked = 1;
+        for (int32_t j = 0; before->op == PARE_OP_ADD && before->n_consumers == 1 && j < 2; j++) {
+            const pare_node *side = net->graph->nodes[before->inputs[j]];
+            e.norms[j] = is_lone_norm(side) ? side->index : -1;
+        }
+    }
+    for (int32_t j = 0; j < 2; j++) {
+        if (e.norms[j] >= 0) {
+            net->nodes[e.norms[j]].sums_done = 1;
+        }
+    }
+    return e;
+}
+
+static void mask_gradient(const struct network *net, int32_t relu, float *g, int64_t first,
+                          int64_t n) {
+    const struct node_state *s = &net->nodes[relu];
+    const struct source y = network_source(net, relu, first);
+    net->k->relu_mask(g + first * s->n_elems, &y, n * s->n_elems,
+                      kernel_period(net->graph->nodes[relu]->dims[2]));
+}
+
+static void run_epilogue(const struct network *net, const struct epilogue *e, float *g, int32_t i,
+                         int32_t chunk, int32_t thread) {
+    if (e->relu >= 0) {
+        mask_gradient(net, e->relu, g, i, 1);
+    }
+    for (int32_t j = 0; j < 2; j++) {
+        if (e->norms[j] >= 0) {
+            add_norm_sums(net, e->norms[j], g, i, chunk, thread);
+        }
+    }
+}
+
 struct conv_run {
     struct network *net;
     const pare_node *node;
@@ -149,14 +225,21 @@ struct conv_run {
     float *gx; /* (n, dims of the input) or NULL */
     int32_t gx_accumulate;
     int32_t has_bias;
+    int64_t sum_elems;
+    struct epilogue epilogue;
 };
 
 static void conv_chunk(void *arg, int32_t first, int32_t n, int32_t chunk, int32_t thread) {
     const struct conv_run *r = arg;
     struct network *net = r->net;
     const struct node_state *s = &net->nodes[r->node->index];
-    const int64_t n_weights = r->node->weights[PARE_ROLE_WEIGHT]->n_elems;
+    const struct conv_scratch scratch = network_scratch(net, thread);
     const int64_t in_elems = net->nodes[r->node->inputs[0]].n_elems;
+    for (int32_t j = 0; j < 2; j++) {
+        if (r->epilogue.norms[j] >= 0) {
+            clear_norm_sums(net, r->epilogue.norms[j], chunk);
+        }
+    }
     for (int32_t i = first; i < first + n; i++) {
         const struct source x = network_input(net, r->node, 0, i);
         struct gradient_source gy = {NULL};
@@ -166,16 +249,14 @@ static void conv_chunk(void *arg, int32_t first, int32_t n, int32_t chunk, int32
             gy.plain = s->grad->data + i * s->n_elems;
         }
         const struct conv_gradients out = {
-            .gw = net->partial + chunk * n_weights,
+            .gw_sum = net->partial + chunk * r->sum_elems,
             .gx = r->gx ? r->gx + i * in_elems : NULL,
             .bias_sums = r->has_bias ? net->partial_sums + (int64_t)chunk * r->conv.out_c : NULL,
             .gw_accumulate = i > first,
             .gx_accumulate = r->gx_accumulate,
         };
-        conv_backward(net->k, &r->conv, &x, &gy, net->packed,
-                      net->image + thread * net->image_elems,
-                      net->gradient + thread * net->gradient_elems,
-                      net->work + thread * net->work_elems, &out);
+        conv_backward(net->k, &r->conv, &x, &gy, net->packed, &scratch, &out);
+        run_epilogue(net, &r->epilogue, r->gx, i, chunk, thread);
     }
 }
 
@@ -184,23 +265,25 @@ static void conv_gradients(struct network *net, const pare_node *node, float *gx
     struct conv_run r = {
         .net = net,
         .node = node,
-        .conv = conv_of(net->graph, node),
+        .conv = conv_of(net->graph, node, 1),
         .gx = gx,
         .gx_accumulate = gx_accumulate,
         .has_bias = node->weights[PARE_ROLE_BIAS] != NULL,
+        .epilogue = plan_epilogue(net, node),
     };
-    const pare_weight *w = node->weights[PARE_ROLE_WEIGHT];
+    r.sum_elems = conv_sum_elems(&r.conv);
     if (gx) {
-        conv_pack_backward(&r.conv, network_weight(net, node, PARE_ROLE_WEIGHT), net->pool,
+        conv_pack_backward(net->k, &r.conv, network_weight(net, node, PARE_ROLE_WEIGHT), net->pool,
                            net->packed);
     }
     clear_sums(net, r.conv.out_c);
     network_chunks(net, conv_chunk, &r);
-    struct reduce_run reduce = {net, gradient_of(net, node, PARE_ROLE_WEIGHT), w->n_elems,
-                                network_n_chunks(net->n)};
-    pool_run(net->pool, (w->n_elems + REDUCE_BLOCK - 1) / REDUCE_BLOCK, reduce_body, &reduce);
+    struct reduce_run reduce = {net, r.sum_elems, network_n_chunks(net->n)};
+    pool_run(net->pool, (r.sum_elems + REDUCE_BLOCK - 1) / REDUCE_BLOCK, reduce_body, &reduce);
+    conv_finish_weights(net->k, &r.conv, net->partial, gradient_of(net, node, PARE_ROLE_WEIGHT));
     for (int32_t c = 0; r.has_bias && c < r.conv.out_c; c++) {
-        gradient_of(net, node, PARE_ROLE_BIAS)[c] = (float)chunk_sum(net, r.conv.out_c, c);
+        gradient_of(net, node, PARE_ROLE_BIAS)[c] =
+            (float)chunk_sum(net, net->partial_sums, r.conv.out_c, c);
     }
 }
 
@@ -232,7 +315,8 @@ static void linear_gradients(struct network *net, const pare_node *node, float *
         clear_sums(net, l.out);
         network_chunks(net, bias_chunk, &r);
         for (int32_t c = 0; c < l.out; c++) {
-            gradient_of(net, node, PARE_ROLE_BIAS)[c] = (float)chunk_sum(net, l.out, c);
+            gradient_of(net, node, PARE_ROLE_BIAS)[c] =
+                (float)chunk_sum(net, net->partial_sums, l.out, c);
         }
     }
     linear_backward_weight(net->k, &l, network_input(net, node, 0, 0).x, gy, net->n, net->pool,
@@ -315,14 +399,11 @@ static pare_status weighted_backward(struct network *net, const pare_node *node,
 
 static void norm_sums_chunk(void *arg, int32_t first, int32_t n, int32_t chunk, int32_t thread) {
     const struct node_run *r = arg;
-    struct network *net = r->net;
-    const struct node_state *s = &net->nodes[r->node->index];
-    const int32_t c = r->node->dims[2];
+    const struct network *net = r->net;
+    const int32_t norm = r->node->index;
+    clear_norm_sums(net, norm, chunk);
     for (int32_t i = first; i < first + n; i++) {
-        const struct norm_gradient g = norm_source(net, r->node->index, s->grad->data, i);
-        net->k->gradient_sums(&g, s->centre, s->n_elems, c, kernel_period(c),
-                              net->work + thread * net->work_elems,
-                              net->partial_sums + (int64_t)chunk * 2 * c);
+        add_norm_sums(net, norm, net->nodes[norm].grad->data, i, chunk, thread);
     }
 }
 
@@ -335,8 +416,8 @@ static void norm_coefficients(struct network *net, const pare_node *node) {
     float *g_gamma = gradient_of(net, node, PARE_ROLE_GAMMA);
     float *g_beta = gradient_of(net, node, PARE_ROLE_BETA);
     for (int32_t ch = 0; ch < c; ch++) {
-        const double sum = chunk_sum(net, 2 * c, ch);
-        const double dot = chunk_sum(net, 2 * c, c + ch);
+        const double sum = chunk_sum(net, s->sums, 2 * c, ch);
+        const double dot = chunk_sum(net, s->sums, 2 * c, c + ch);
         const double inv_std = (double)s->inv_std[ch];
         g_gamma[ch] = (float)(dot * inv_std);
         g_beta[ch] = (float)sum;
@@ -365,8 +446,9 @@ static pare_status norm_backward(struct network *net, const pare_node *node, str
     struct node_state *s = &net->nodes[node->index];
     const pare_node *in = net->graph->nodes[node->inputs[0]];
     struct node_run r = {.net = net, .node = node};
-    clear_sums(net, 2 * (int64_t)node->dims[2]);
-    network_chunks(net, norm_sums_chunk, &r);
+    if (!s->sums_done) {
+        network_chunks(net, norm_sums_chunk, &r);
+    }
     norm_coefficients(net, node);
     if (in->op == PARE_OP_CONV2D && in->n_consumers == 1) {
         net->nodes[in->index].grad = s->grad;
@@ -387,11 +469,8 @@ static pare_status norm_backward(struct network *net, const pare_node *node, str
 static void relu_chunk(void *arg, int32_t first, int32_t n, int32_t chunk, int32_t thread) {
     (void)chunk, (void)thread;
     const struct node_run *r = arg;
-    const struct network *net = r->net;
-    const struct node_state *s = &net->nodes[r->node->index];
-    struct source y = network_source(net, r->node->index, first);
-    net->k->relu_mask(s->grad->data + first * s->n_elems, &y, n * s->n_elems,
-                      kernel_period(r->node->dims[2]));
+    const int32_t node = r->node->index;
+    mask_gradient(r->net, node, r->net->nodes[node].grad->data, first, n);
 }
 
 static pare_status relu_backward(struct network *net, const pare_node *node, struct error *err) {
@@ -399,7 +478,7 @@ static pare_status relu_backward(struct network *net, const pare_node *node, str
     const pare_node *in = net->graph->nodes[node->inputs[0]];
     if (in->op == PARE_OP_BATCH_NORM && in->n_consumers == 1) {
         net->nodes[in->index].grad_relu = 1; /* its passes mask as they read */
-    } else {
+    } else if (!s->grad_masked) {
         const pare_status status = make_unique(net, node->index, &s->grad, err);
         if (status != PARE_OK) {
             return status;
@@ -548,6 +627,8 @@ pare_status network_backward(struct network *net, const float *grad_logits, stru
         net->nodes[i].grad = NULL;
         net->nodes[i].grad_norm = -1;
         net->nodes[i].grad_relu = 0;
+        net->nodes[i].grad_masked = 0;
+        net->nodes[i].sums_done = 0;
     }
     return status;
 }

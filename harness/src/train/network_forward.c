@@ -5,6 +5,29 @@
 #include <math.h>
 #include <string.h>
 
+/* ---- values that convolutions may have to make first ---- */
+
+static void load_value(const struct network *net, const pare_node *node, const struct source *x,
+                       int64_t n, float *y) {
+    net->k->load(y, x, n, kernel_period(node->dims[2]));
+}
+
+void network_run_relu(const struct network *net, const pare_node *node, int64_t first, int64_t n) {
+    const pare_node *in = net->graph->nodes[node->inputs[0]];
+    const struct node_state *state = &net->nodes[node->index];
+    float *y = state->data + first * state->n_elems;
+    const int64_t n_elems = n * state->n_elems;
+    if (net->nodes[in->index].form == VALUE_PASSED) {
+        const struct source s = network_source(net, in->inputs[0], first);
+        const struct source t = network_source(net, in->inputs[1], first);
+        net->k->add(y, &s, &t, 1, n_elems, kernel_period(node->dims[2]));
+        return;
+    }
+    struct source x = network_source(net, in->index, first);
+    x.relu = 1;
+    load_value(net, node, &x, n_elems, y);
+}
+
 /* ---- convolution, linear ---- */
 
 struct conv_run {
@@ -28,13 +51,19 @@ static void conv_chunk(void *arg, int32_t first, int32_t n, int32_t chunk, int32
     const struct conv_run *r = arg;
     struct network *net = r->net;
     const struct node_state *s = &net->nodes[r->node->index];
-    float *image = net->image + thread * net->image_elems;
+    const struct conv_scratch scratch = network_scratch(net, thread);
+    const pare_node *in = net->graph->nodes[r->node->inputs[0]];
+    const struct node_state *in_state = &net->nodes[in->index];
+    const int makes_input = in_state->deferred && in_state->first_reader == r->node->index;
     for (int32_t i = first; i < first + n; i++) {
+        if (makes_input) {
+            network_run_relu(net, in, i, 1);
+        }
         const struct source x = network_input(net, r->node, 0, i);
         float *y = s->data + i * s->n_elems;
-        conv_forward(net->k, &r->conv, &x, net->packed, r->bias, image, y);
+        conv_forward(net->k, &r->conv, &x, net->packed, r->bias, &scratch, y);
         if (r->norm >= 0) { /* while y is in the cache */
-            image_moments(net, r->norm, i, y, net->work + thread * net->work_elems);
+            image_moments(net, r->norm, i, y, scratch.work);
         }
     }
 }
@@ -52,11 +81,12 @@ static void run_conv(struct network *net, const pare_node *node, int32_t trainin
     struct conv_run r = {
         .net = net,
         .node = node,
-        .conv = conv_of(net->graph, node),
+        .conv = conv_of(net->graph, node, training),
         .bias = bias_with_slack(net, node),
         .norm = training ? net->nodes[node->index].moments_of : -1,
     };
-    conv_pack_forward(&r.conv, network_weight(net, node, PARE_ROLE_WEIGHT), net->pool, net->packed);
+    conv_pack_forward(net->k, &r.conv, network_weight(net, node, PARE_ROLE_WEIGHT), net->pool,
+                      net->packed);
     network_chunks(net, conv_chunk, &r);
 }
 
@@ -160,25 +190,6 @@ static pare_status run_statistics(struct network *net, const pare_node *node, in
 
 /* ---- the rest, image by image ---- */
 
-static void load_value(const struct network *net, const pare_node *node, const struct source *x,
-                       int64_t n, float *y) {
-    net->k->load(y, x, n, kernel_period(node->dims[2]));
-}
-
-static void run_relu(const struct network *net, const pare_node *node, int64_t first, int64_t n,
-                     float *y) {
-    const pare_node *in = net->graph->nodes[node->inputs[0]];
-    if (net->nodes[in->index].form == VALUE_PASSED) {
-        const struct source s = network_source(net, in->inputs[0], first);
-        const struct source t = network_source(net, in->inputs[1], first);
-        net->k->add(y, &s, &t, 1, n, kernel_period(node->dims[2]));
-        return;
-    }
-    struct source x = network_source(net, in->index, first);
-    x.relu = 1;
-    load_value(net, node, &x, n, y);
-}
-
 static void shortcut_image(const pare_graph *graph, const pare_node *node, const float *x,
                            float *y) {
     const int32_t *in = graph->nodes[node->inputs[0]]->dims;
@@ -247,7 +258,7 @@ static void value_chunk(void *arg, int32_t first, int32_t n, int32_t chunk, int3
         load_value(net, node, &x, n_elems, y);
         break;
     case PARE_OP_RELU:
-        run_relu(net, node, first, n_elems, y);
+        network_run_relu(net, node, first, n);
         break;
     case PARE_OP_ADD: {
         const struct source t = network_source(net, node->inputs[1], first);
@@ -325,7 +336,8 @@ pare_status network_run_node(struct network *net, const pare_node *node, int32_t
         if (node->op == PARE_OP_BATCH_NORM) {
             status = run_statistics(net, node, training, err);
         }
-        if (status == PARE_OK && node->op != PARE_OP_INPUT && s->form == VALUE_STORED) {
+        if (status == PARE_OK && node->op != PARE_OP_INPUT && s->form == VALUE_STORED &&
+            !s->deferred) {
             network_chunks(net, value_chunk, &r);
         }
     }

@@ -42,13 +42,19 @@ struct node_state {
     float *centre;        /* mean as float, for the backward sums */
     float *ca, *cb, *cc;  /* norm_gradient */
     float *inv_std;
-    double *moments;    /* (max_batch, 2, C): mean and m2 per image */
-    int32_t moments_of; /* convolution: the batch norm it gathers moments for, or -1 */
+    double *moments;      /* (max_batch, 2, C): mean and m2 per image */
+    double *sums;         /* (chunks, 2, C): of the gradient, see kernels.gradient_sums */
+    int32_t moments_of;   /* convolution: the batch norm it gathers moments for, or -1 */
+    int32_t first_reader; /* the first node that reads this value; 0: none */
+    int32_t deferred;     /* ReLU behind an addition, in training: its first reader, a convolution,
+                             makes the value image by image, just before it reads it */
 
     /* backward */
     struct buffer *grad; /* with respect to the value, or NULL: nothing came yet */
     int32_t grad_norm;   /* convolution: grad is that of this batch norm's output, to be passed
                             through it as it is read; -1: plain */
+    int32_t grad_masked; /* ReLU: grad is masked already */
+    int32_t sums_done;   /* batch norm: sums are there already */
     int32_t grad_relu;   /* batch norm: grad is still to be masked by the ReLU behind it */
 };
 
@@ -76,15 +82,24 @@ struct network {
     int32_t n_buffers, buffers_cap;
 
     int32_t n_threads;
-    int64_t image_elems, gradient_elems, work_elems;
-    float *image, *gradient, *work; /* per thread */
-    float *packed;                  /* of the node at work */
-    float *bias;                    /* copy with slack */
-    float *partial;                 /* (chunks, weights of the largest convolution) */
-    double *partial_sums;           /* (chunks, 2, channels) */
+    int64_t image_elems, gradient_elems, tile_elems, work_elems;
+    float *image, *gradient, *tiles, *work; /* per thread, see network_scratch */
+    float *packed;                          /* of the node at work */
+    float *bias;                            /* copy with slack */
+    float *partial;                         /* (chunks, weights of the largest convolution) */
+    double *partial_sums;                   /* (chunks, channels): of biases */
     int64_t partial_elems, channels;
     int64_t bytes;
 };
+
+static inline struct conv_scratch network_scratch(const struct network *net, int32_t thread) {
+    return (struct conv_scratch){
+        .image = net->image + thread * net->image_elems,
+        .gradient = net->gradient ? net->gradient + thread * net->gradient_elems : NULL,
+        .tiles = net->tiles + thread * net->tile_elems,
+        .work = net->work + thread * net->work_elems,
+    };
+}
 
 static inline int32_t network_n_chunks(int32_t n) {
     return (n + CHUNK - 1) / CHUNK;
@@ -108,6 +123,9 @@ struct pool_shape network_pool_shape(const pare_graph *graph, const pare_node *n
 
 /* A buffer with one reference, or NULL when out of memory. */
 struct buffer *network_buffer(struct network *net, int64_t n_elems);
+
+/* The value of a ReLU for `n` images from `first` on. */
+void network_run_relu(const struct network *net, const pare_node *node, int64_t first, int64_t n);
 
 pare_status network_run_node(struct network *net, const pare_node *node, int32_t training,
                              struct error *err);
