@@ -270,12 +270,18 @@ void conv_forward(const struct kernels *k, const struct conv *c, const struct so
     float *image = scratch->image;
     copy_image(k, &f, x, image);
     if (c->winograd) {
-        const struct winograd_pass pass = {image,    (ptrdiff_t)image_w(c) * c->in_c,
-                                           c->in_c,  packed,
-                                           y,        c->out_h,
-                                           c->out_w, c->out_c,
-                                           0};
-        winograd_convolve(k, &pass, scratch->tiles);
+        const struct winograd_pass pass = {
+            .x = image,
+            .pitch = (ptrdiff_t)image_w(c) * c->in_c,
+            .in_c = c->in_c,
+            .packed = packed,
+            .y = y,
+            .out_h = c->out_h,
+            .out_w = c->out_w,
+            .out_c = c->out_c,
+            .ahead_parts = 1,
+        };
+        winograd_convolve(k, &pass, scratch);
         return;
     }
     const int32_t in = c->in_c / c->groups;
@@ -430,7 +436,7 @@ void conv_backward(const struct kernels *k, const struct conv *c, const struct s
     const struct frame image_f = image_frame(c);
     copy_image(k, &image_f, x, image);
     if (c->winograd) {
-        winograd_backward(k, c, image, origin, pitch, packed, scratch->tiles, out);
+        winograd_backward(k, c, image, origin, pitch, packed, scratch, out);
         return;
     }
     weight_gradient(k, c, image, origin, pitch, out);

@@ -35,8 +35,16 @@ void conv_pack_forward(const struct kernels *k, const struct conv *c, const floa
 void conv_pack_backward(const struct kernels *k, const struct conv *c, const float *w,
                         struct pool *pool, float *packed);
 
+/* What the thread will read for its next image, fetched into the cache piece by piece between bands
+ * of arithmetic, which leaves the memory idle. */
+struct conv_ahead {
+    const float *at[6]; /* NULL: none */
+    int64_t n[6];       /* floats */
+};
+
 /* One thread's memory. */
 struct conv_scratch {
+    struct conv_ahead ahead;
     float *image;    /* (conv_image_elems) */
     float *gradient; /* (conv_gradient_elems) */
     float *tiles;    /* (conv_tile_elems) */

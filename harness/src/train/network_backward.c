@@ -229,11 +229,37 @@ struct conv_run {
     struct epilogue epilogue;
 };
 
+/* All that the gradients of image i are made of. */
+static struct conv_ahead values_of(const struct conv_run *r, int64_t i) {
+    const struct network *net = r->net;
+    const struct node_state *s = &net->nodes[r->node->index];
+    const int64_t in_elems = net->nodes[r->node->inputs[0]].n_elems;
+    struct conv_ahead ahead = {
+        {s->grad->data + i * s->n_elems, network_input(net, r->node, 0, i).x},
+        {s->n_elems, in_elems},
+    };
+    if (s->grad_norm >= 0) {
+        ahead.at[2] = norm_source(net, s->grad_norm, s->grad->data, i).x;
+        ahead.n[2] = s->n_elems;
+    }
+    if (r->gx_accumulate) {
+        ahead.at[3] = r->gx + i * in_elems;
+        ahead.n[3] = in_elems;
+    }
+    for (int32_t j = 0; j < 2; j++) {
+        if (r->epilogue.norms[j] >= 0) {
+            ahead.at[4 + j] = norm_source(net, r->epilogue.norms[j], r->gx, i).x;
+            ahead.n[4 + j] = in_elems;
+        }
+    }
+    return ahead;
+}
+
 static void conv_chunk(void *arg, int32_t first, int32_t n, int32_t chunk, int32_t thread) {
     const struct conv_run *r = arg;
     struct network *net = r->net;
     const struct node_state *s = &net->nodes[r->node->index];
-    const struct conv_scratch scratch = network_scratch(net, thread);
+    struct conv_scratch scratch = network_scratch(net, thread);
     const int64_t in_elems = net->nodes[r->node->inputs[0]].n_elems;
     for (int32_t j = 0; j < 2; j++) {
         if (r->epilogue.norms[j] >= 0) {
@@ -247,6 +273,10 @@ static void conv_chunk(void *arg, int32_t first, int32_t n, int32_t chunk, int32
             gy.norm = norm_source(net, s->grad_norm, s->grad->data, i);
         } else {
             gy.plain = s->grad->data + i * s->n_elems;
+        }
+        scratch.ahead = (struct conv_ahead){{NULL}, {0}};
+        if (i + 1 < first + n) {
+            scratch.ahead = values_of(r, i + 1);
         }
         const struct conv_gradients out = {
             .gw_sum = net->partial + chunk * r->sum_elems,

@@ -46,12 +46,26 @@ static void image_moments(const struct network *net, int32_t norm, int64_t image
     net->k->moments(x, s->n_elems, c, kernel_period(c), work, out, out + c);
 }
 
+/* The values that image i is made of. */
+static struct conv_ahead values_of(const struct network *net, const pare_node *in, int makes_input,
+                                   const struct source *x, int64_t i) {
+    const int64_t n = net->nodes[in->index].n_elems;
+    struct conv_ahead ahead = {{x->x}, {n}};
+    if (makes_input) {
+        const pare_node *sum = net->graph->nodes[in->inputs[0]];
+        ahead = (struct conv_ahead){
+            {network_source(net, sum->inputs[0], i).x, network_source(net, sum->inputs[1], i).x},
+            {n, n}};
+    }
+    return ahead;
+}
+
 static void conv_chunk(void *arg, int32_t first, int32_t n, int32_t chunk, int32_t thread) {
     (void)chunk;
     const struct conv_run *r = arg;
     struct network *net = r->net;
     const struct node_state *s = &net->nodes[r->node->index];
-    const struct conv_scratch scratch = network_scratch(net, thread);
+    struct conv_scratch scratch = network_scratch(net, thread);
     const pare_node *in = net->graph->nodes[r->node->inputs[0]];
     const struct node_state *in_state = &net->nodes[in->index];
     const int makes_input = in_state->deferred && in_state->first_reader == r->node->index;
@@ -60,6 +74,11 @@ static void conv_chunk(void *arg, int32_t first, int32_t n, int32_t chunk, int32
             network_run_relu(net, in, i, 1);
         }
         const struct source x = network_input(net, r->node, 0, i);
+        scratch.ahead = (struct conv_ahead){{NULL}, {0}};
+        if (i + 1 < first + n) {
+            const struct source next = network_input(net, r->node, 0, i + 1);
+            scratch.ahead = values_of(net, in, makes_input, &next, i + 1);
+        }
         float *y = s->data + i * s->n_elems;
         conv_forward(net->k, &r->conv, &x, net->packed, r->bias, &scratch, y);
         if (r->norm >= 0) { /* while y is in the cache */

@@ -84,7 +84,21 @@ void winograd_finish_weights(const struct kernels *k, const struct conv *c, cons
 
 /* ---- passes ---- */
 
-void winograd_convolve(const struct kernels *k, const struct winograd_pass *p, float *tiles) {
+enum { LINE_FLOATS = 16 };
+
+/* The share of it that goes with rows [from, to) of all `whole`. */
+static void fetch_ahead(const struct conv_ahead *ahead, int64_t from, int64_t to, int64_t whole) {
+    for (int i = 0; i < 6; i++) {
+        const int64_t end = ahead->n[i] * to / whole;
+        for (int64_t e = ahead->n[i] * from / whole; ahead->at[i] && e < end; e += LINE_FLOATS) {
+            __builtin_prefetch(ahead->at[i] + e, 0, 2);
+        }
+    }
+}
+
+void winograd_convolve(const struct kernels *k, const struct winograd_pass *p,
+                       const struct conv_scratch *scratch) {
+    float *tiles = scratch->tiles;
     const int32_t n_w = p->out_w / 2;
     const int32_t rows = band_rows(p->out_h, p->out_w, most_channels(p->in_c, p->out_c));
     float *points = tiles + 16 * plane_elems(rows * n_w, p->in_c);
@@ -109,6 +123,8 @@ void winograd_convolve(const struct kernels *k, const struct winograd_pass *p, f
             .c_m = p->out_c,
         };
         const ptrdiff_t y_pitch = (ptrdiff_t)p->out_w * p->out_c;
+        const int32_t done = p->ahead_part * (p->out_h / 2) + row;
+        fetch_ahead(&scratch->ahead, done, done + n_h, p->ahead_parts * (p->out_h / 2));
         k->winograd_input(p->x + 2 * row * p->pitch, p->pitch, n_h, n_w, p->in_c, tiles, g.a_r);
         k->gemm(&g);
         k->winograd_output(points, g.c_r, n_h, n_w, p->out_c, p->add, p->y + 2 * row * y_pitch,
@@ -117,8 +133,9 @@ void winograd_convolve(const struct kernels *k, const struct winograd_pass *p, f
 }
 
 static void weight_gradient(const struct kernels *k, const struct conv *c, const float *image,
-                            const float *gradient, ptrdiff_t gradient_pitch, float *tiles,
-                            const struct conv_gradients *out) {
+                            const float *gradient, ptrdiff_t gradient_pitch,
+                            const struct conv_scratch *scratch, const struct conv_gradients *out) {
+    float *tiles = scratch->tiles;
     const int32_t n_w = c->out_w / 2;
     const int32_t rows = band_rows(c->out_h, c->out_w, most_channels(c->in_c, c->out_c));
     const ptrdiff_t pitch = (ptrdiff_t)(c->out_w + 2) * c->in_c;
@@ -144,6 +161,7 @@ static void weight_gradient(const struct kernels *k, const struct conv *c, const
             .c_r = (ptrdiff_t)c->in_c * c->out_c,
             .c_m = c->in_c,
         };
+        fetch_ahead(&scratch->ahead, row, row + n_h, (out->gx ? 2 : 1) * (c->out_h / 2));
         k->winograd_input(image + 2 * row * pitch, pitch, n_h, n_w, c->in_c, tiles, g.b_r);
         k->winograd_gradient(gradient + 2 * row * gradient_pitch, gradient_pitch, n_h, n_w,
                              c->out_c, points, g.a_r);
@@ -153,8 +171,8 @@ static void weight_gradient(const struct kernels *k, const struct conv *c, const
 
 void winograd_backward(const struct kernels *k, const struct conv *c, const float *image,
                        const float *gradient, ptrdiff_t gradient_pitch, const float *packed,
-                       float *tiles, const struct conv_gradients *out) {
-    weight_gradient(k, c, image, gradient, gradient_pitch, tiles, out);
+                       const struct conv_scratch *scratch, const struct conv_gradients *out) {
+    weight_gradient(k, c, image, gradient, gradient_pitch, scratch, out);
     if (out->gx) {
         /* Input pixel (0,0) is read with the outputs from pad - 2 on. */
         const struct winograd_pass p = {
@@ -167,7 +185,9 @@ void winograd_backward(const struct kernels *k, const struct conv *c, const floa
             .out_w = c->in_w,
             .out_c = c->in_c,
             .add = out->gx_accumulate,
+            .ahead_part = 1,
+            .ahead_parts = 2,
         };
-        winograd_convolve(k, &p, tiles);
+        winograd_convolve(k, &p, scratch);
     }
 }

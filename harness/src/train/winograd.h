@@ -26,14 +26,16 @@ struct winograd_pass {
     float *y;
     int32_t out_h, out_w, out_c;
     int32_t add;
+    int32_t ahead_part, ahead_parts; /* which share of scratch->ahead to fetch meanwhile */
 };
-void winograd_convolve(const struct kernels *k, const struct winograd_pass *p, float *tiles);
+void winograd_convolve(const struct kernels *k, const struct winograd_pass *p,
+                       const struct conv_scratch *scratch);
 
 /* Both gradients of one image. image: padded, as conv_forward reads it; gradient points at output
  * pixel (0,0) in the padded copy. */
 void winograd_backward(const struct kernels *k, const struct conv *c, const float *image,
                        const float *gradient, ptrdiff_t gradient_pitch, const float *packed,
-                       float *tiles, const struct conv_gradients *out);
+                       const struct conv_scratch *scratch, const struct conv_gradients *out);
 
 /* gw_sum (16,OC,IC) -> gw (OC,9,IC) */
 void winograd_finish_weights(const struct kernels *k, const struct conv *c, const float *gw_sum,
