@@ -254,61 +254,71 @@ static const char *model_name(lua_State *L, int arguments) {
     return lua_tostring(L, -1); /* stays on the stack */
 }
 
+/* Leaves the table of arguments at index 1 and the name at 2. */
+static void normalise_arguments(lua_State *L) {
+    if (lua_type(L, 1) == LUA_TTABLE) {
+        lua_settop(L, 1);
+        model_name(L, 1);
+        return;
+    }
+    if (lua_type(L, 1) != LUA_TSTRING)
+        args_fail(L, "pare.model: got %s, wanted a name or a table", args_type(L, 1));
+    if (lua_isnoneornil(L, 2)) {
+        lua_settop(L, 1);
+        lua_newtable(L);
+    }
+    if (lua_type(L, 2) != LUA_TTABLE)
+        args_fail(L, "pare.model: the second argument is %s, wanted a table of options",
+                  args_type(L, 2));
+    lua_settop(L, 2);
+    lua_insert(L, 1);
+}
+
+/* Pushes the entry of the library and the complete options. */
+static void push_library_description(lua_State *L, const char *what, const char *name) {
+    push_rest(L, 1);
+    int rest = lua_gettop(L);
+    model_push_library(L, NULL);
+    push_entry(L, -1, name);
+    lua_remove(L, -2);
+    push_options(L, what, -1, rest);
+}
+
+/* Pushes an entry made of the script's own build function, and its options as they are. */
+static void push_own_description(lua_State *L, const char *what) {
+    static const char *const keys[] = {"name", "build", "input", "classes", "options", NULL};
+    args_check_keys(L, 1, what, keys, 1);
+    lua_newtable(L);
+    lua_getfield(L, 1, "build");
+    lua_setfield(L, -2, "build");
+    if (!args_table(L, 1, what, "options")) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+    }
+}
+
 /* pare.model "name", pare.model("name", { ... }), pare.model { "name", ... } or
  * pare.model { name = "mine", build = function(g, x) ... end, ... } */
 static int pare_model(lua_State *L) {
-    if (lua_type(L, 1) == LUA_TSTRING) {
-        if (lua_isnoneornil(L, 2)) {
-            lua_settop(L, 1);
-            lua_newtable(L);
-        }
-        if (lua_type(L, 2) != LUA_TTABLE)
-            return args_fail(L, "pare.model: the second argument is %s, wanted a table of options",
-                             args_type(L, 2));
-        lua_settop(L, 2);
-        lua_insert(L, 1);
-    } else if (lua_type(L, 1) == LUA_TTABLE) {
-        lua_settop(L, 1);
-        model_name(L, 1);
-    } else {
-        return args_fail(L, "pare.model: got %s, wanted a name or a table", args_type(L, 1));
-    }
-    const char *name = lua_tostring(L, 2); /* 1: the table, 2: the name */
+    normalise_arguments(L);
+    const char *name = lua_tostring(L, 2);
     const char *what = lua_pushfstring(L, "model %s", name);
     struct model_box *box = push_box(L);
     int object = lua_gettop(L);
     sandbox_where(L, box->where, sizeof box->where);
     box->name = args_strdup(L, name);
     read_dims(L, 1, what, box->input);
-    box->n_classes = (int32_t)args_integer(L, 1, what, "classes", 1, 100000, 1);
-    lua_getfield(L, 1, "classes");
-    if (lua_isnil(L, -1))
-        box->n_classes = 0;
-    lua_pop(L, 1);
+    if (lua_getfield(L, 1, "classes") != LUA_TNIL)
+        box->n_classes = (int32_t)args_integer(L, 1, what, "classes", 1, 100000, 0);
 
     int type = lua_getfield(L, 1, "build");
     if (type != LUA_TNIL && type != LUA_TFUNCTION)
         return args_fail(L, "%s: build is %s, wanted a function", what, args_type(L, -1));
     box->is_library = type == LUA_TNIL;
-    lua_pop(L, 1);
-    if (box->is_library) {
-        push_rest(L, 1);
-        int rest = lua_gettop(L);
-        model_push_library(L, NULL);
-        push_entry(L, -1, name);
-        lua_remove(L, -2);
-        push_options(L, what, -1, rest);
-    } else {
-        static const char *const keys[] = {"name", "build", "input", "classes", "options", NULL};
-        args_check_keys(L, 1, what, keys, 1);
-        lua_newtable(L);
-        lua_getfield(L, 1, "build");
-        lua_setfield(L, -2, "build");
-        if (!args_table(L, 1, what, "options")) {
-            lua_pop(L, 1);
-            lua_newtable(L);
-        }
-    }
+    if (box->is_library)
+        push_library_description(L, what, name);
+    else
+        push_own_description(L, what);
     int options = lua_gettop(L), entry = options - 1;
     lua_pushvalue(L, entry);
     lua_setiuservalue(L, object, 1);
