@@ -194,6 +194,7 @@ function pare.grid(alternatives) end
 ---@field seeds? integer|integer[]
 ---@field arms? pare.Arms|pare.Arms[]
 ---@field counters? string[]
+---@field checkpoint? string saves each trial's model under this name
 ---@field on_trial? fun(trial: pare.Trial): boolean?
 ---@field on_record? fun(record: table, propose: fun(pipeline: pare.Step[]): integer)
 

@@ -150,7 +150,7 @@ return pare.experiment {
   name = "twice", dataset = pare.dataset("glyphs", { train = 600, test = 100 }),
   model = pare.model "lenet300":init(),
   pipelines = { {}, { { "ptq", bits = pare.grid { 8, 4 } } } },
-  seeds = { pare.set.first or 1, 2 },
+  seeds = { pare.set.first or 1, 2 }, checkpoint = pare.set.keep,
 }
 """
 
@@ -199,6 +199,17 @@ def runs(folder):
         check(len(file.read().splitlines()) == 7, "rows in the CSV")
     out = succeeds("run", "twice.lua", "--profile", "quick", "--quiet", "--resume", "--format", "csv", cwd=folder)
     check(len(rows_of(out)) == 6, f"resume: {out}")
+    succeeds("run", "twice.lua", "--profile", "quick", "--quiet", "--set", "keep=kept", "--filter", "*bits=8*",
+             "--out", "kept.csv", cwd=folder)
+    kept = sorted(os.listdir(os.path.join(folder, "checkpoints")))
+    check(len(kept) == 2 and kept[0].startswith("kept-"), f"checkpoints: {kept}")
+    info = {row["what"]: row["value"] for row in
+            rows_of(succeeds("model", "info", os.path.join("checkpoints", kept[0]), "--format", "csv", cwd=folder))}
+    check(info.get("pipeline") == "ptq(bits=8)" and info.get("dataset") == "glyphs", f"notes: {info}")
+    succeeds("model", "export", os.path.join("checkpoints", kept[0]), "--out", "copy.safetensors", cwd=folder)
+    with open(os.path.join(folder, "checkpoints", kept[0]), "rb") as one, \
+            open(os.path.join(folder, "copy.safetensors"), "rb") as other:
+        check(one.read() == other.read(), "an exported checkpoint is not the same file")
     succeeds("merge", "results/runs/twice.csv", "results/runs/twice.csv", "-o", "all.csv", cwd=folder)
     fails(["run", "twice.lua", "--out", "/proc/no/rows.csv"], "/proc/no", cwd=folder)
 

@@ -139,18 +139,15 @@ static void add_checkpoint(void *arg, const char *name, const char *path) {
     struct model_counts counts;
     model_count(model, &counts);
     snprintf(n_params, sizeof n_params, "%lld", (long long)counts.params_total);
-    const char *cells[] = {name,
-                           model->graph.name,
-                           n_params,
-                           model_note(model, "dataset"),
-                           model_note(model, "top1"),
-                           path};
+    const char *cells[] = {
+        name, model->graph.name, n_params, model_note(model, "dataset"), model_note(model, "top1"),
+        path};
     add(list, cells);
     model_destroy(model);
 }
 
 static int list_checkpoints(const struct cli *cli) {
-    static const char *const headers[] = {"name",      "model", ">params", "dataset",
+    static const char *const headers[] = {"name",  "model", ">params", "dataset",
                                           ">top1", "file",  NULL};
     struct listing list;
     start(&list, headers);

@@ -10,6 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Notes on where a file comes from, as runs and `pare model quantize` write them. */
+static const char *const note_keys[] = {"dataset",  "experiment",  "script",       "seed", "base",
+                                        "pipeline", "params_json", "pare_version", "top1"};
+#define N_NOTES (sizeof note_keys / sizeof *note_keys)
+
 /* ---- info ---- */
 
 static int64_t node_params(const pare_node *node, int64_t *nonzero, int32_t *bits) {
@@ -85,8 +90,6 @@ static pare_status print_layers(const struct cli *cli, const struct model *model
 static pare_status print_summary(const struct cli *cli, const struct model *model,
                                  struct error *err) {
     static const char *const headers[] = {"what", "value", NULL};
-    static const char *const notes[] = {"base", "pipeline", "dataset", "accuracy",
-                                        "top1", "seed",     "script",  "pare_version"};
     const pare_graph *g = &model->graph;
     struct model_counts counts;
     struct model_sizes sizes;
@@ -123,8 +126,8 @@ static pare_status print_summary(const struct cli *cli, const struct model *mode
         const char *cells[] = {rows[k].name, text};
         status = table_add(table, cells, err);
     }
-    for (size_t k = 0; k < sizeof notes / sizeof *notes && status == PARE_OK; k++) {
-        const char *cells[] = {notes[k], model_note(model, notes[k])};
+    for (size_t k = 0; k < N_NOTES && status == PARE_OK; k++) {
+        const char *cells[] = {note_keys[k], model_note(model, note_keys[k])};
         if (cells[1])
             status = table_add(table, cells, err);
     }
@@ -258,8 +261,13 @@ int model_export_command(struct cli *cli) {
         status = cli_integer(cli, "seed", 0, INT64_MAX, 1, &err, &seed);
     if (status == PARE_OK)
         status = cli_model(cli, cli->args[0], (uint64_t)seed, &err, &model, &is_trained);
+    struct model_note notes[N_NOTES];
+    size_t n_notes = 0;
+    for (size_t k = 0; status == PARE_OK && k < N_NOTES; k++)
+        if (model_note(model, note_keys[k]))
+            notes[n_notes++] = (struct model_note){note_keys[k], model_note(model, note_keys[k])};
     if (status == PARE_OK)
-        status = model_save(model, path, NULL, 0, &err);
+        status = model_save(model, path, notes, n_notes, &err);
     model_destroy(model);
     return status ? cli_fail(cli, &err) : CLI_DONE;
 }
