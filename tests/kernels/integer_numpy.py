@@ -59,14 +59,12 @@ def layer(node, x, weights, scales, grid, relu):
     w = weights[node["name"] + ".weight"]
     s_w = np.broadcast_to(s_w, w.shape[:1])
     codes = np.rint(w / s_w.astype(F32).reshape(-1, *[1] * (w.ndim - 1))).astype(np.int64)
-    acc = accumulate(node, x, codes)
-    if node["bias"]:
-        bias = weights[node["name"] + ".bias"].astype(F64)
-        acc = acc + np.rint(bias / (s_a * s_w)).astype(np.int64)
+    s_o = F64(1) if grid is None else scale(grid)
+    bias = weights[node["name"] + ".bias"].astype(F64) if node["bias"] else F64(0)
+    y = accumulate(node, x, codes).astype(F32) * (s_a * s_w / s_o).astype(F32) + (bias / s_o).astype(F32)
     if grid is None:  # logits
-        y = acc.astype(F32) * (s_a * s_w).astype(F32)
         return Value(np.maximum(y, F32(0)) if relu else y)
-    return store(acc.astype(F32) * (s_a * s_w / scale(grid)).astype(F32), grid, relu)
+    return store(y, grid, relu)
 
 
 def add(a, b, grid, relu):

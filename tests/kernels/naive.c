@@ -183,7 +183,7 @@ static void product(struct ctx *c, const pare_node *n) {
                 double sw = integer ? (double)w->quant.scale[w->quant.n == 1 ? 0 : oc] : 1.0;
                 double sa = integer ? (double)x->quant.scale[0] : 1.0;
                 double b = bias ? (double)bias->data[oc] : 0.0;
-                int64_t acc = integer ? round_even(b / (sa * sw)) : 0;
+                int64_t acc = 0;
                 float sum = (float)(b * gain + shift);
                 long double wide = (long double)sum;
                 for (int i = 0; i < kh; i++) {
@@ -205,14 +205,14 @@ static void product(struct ctx *c, const pare_node *n) {
                         }
                     }
                 }
+                double so = codes ? (double)q.scale[0] : 1.0;
+                float scaled = (float)acc * (float)(sa * sw / so);
+                float biased = scaled + (float)(b / so);
                 if (codes) {
-                    float m = (float)(sa * sw / (double)q.scale[0]);
-                    codes[o] = requant((float)acc * m, &q, relu != NULL);
+                    codes[o] = requant(biased, &q, relu != NULL);
                     continue;
                 }
-                real[o] = integer        ? (float)acc * (float)(sa * sw)
-                          : c->simulated ? (float)wide
-                                         : sum;
+                real[o] = integer ? biased : c->simulated ? (float)wide : sum;
                 real[o] = relu && real[o] < 0.0f ? 0.0f : real[o];
             }
         }

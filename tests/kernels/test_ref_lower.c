@@ -72,9 +72,17 @@ static void test_refused_quantization(void **state) {
     refused(&m, 1, NULL, PARE_E_NUMERIC, "node5: weight scale 7 is nan");
     scales[7] = 0.0f;
     refused(&m, 1, NULL, PARE_E_NUMERIC, "node5: weight scale 7 is 0");
-    scales[7] = 1e-40f; /* and a bias */
-    ((float *)(uintptr_t)maker_weight(&m, 5, PARE_ROLE_BIAS)->data)[7] = 1.0f;
-    refused(&m, 1, NULL, PARE_E_NUMERIC, "node5: bias 7 is 1, which is more than 2^62 units");
+    maker_free(&m);
+
+    make_small(&m);
+    float *bias = (float *)(uintptr_t)maker_weight(&m, 5, PARE_ROLE_BIAS)->data;
+    bias[7] = NAN;
+    refused(&m, 1, NULL, PARE_E_NUMERIC, "node5: bias 7 is nan, wanted less than 2^64 units of 1");
+    bias[7] = -0x1p64f;
+    refused(&m, 1, NULL, PARE_E_NUMERIC, "node5: bias 7 is -1.84467e+19, wanted less than 2^64");
+    maker_quantize_value(&m, 5, 8, 0x1p-10f, 0);
+    bias[7] = 0x1p54f;
+    refused(&m, 1, NULL, PARE_E_NUMERIC, "wanted less than 2^64 units of 0.000976562, the scale");
     maker_free(&m);
 
     make_small(&m);

@@ -14,11 +14,9 @@ _Static_assert(FLT_EVAL_METHOD == 0, "needs float arithmetic without excess prec
 /* A node gives at most a step of its own, a conversion of each input and two of its output. */
 #define STEPS_PER_NODE 5
 
-/* Larger magnitudes are refused: so sums on the int64 path cannot overflow (|w| < 2^15, |a - z| <
- * 2^16 and fewer than 2^30 terms stay below 2^61), and no product with a multiplier leaves float's
- * range. */
-#define MAX_BIAS 0x1p62
-#define MAX_MULTIPLIER 0x1p64
+/* Multipliers and biases of this magnitude are refused, so that float(acc) * m + b stays in float's
+ * range: |w| < 2^15, |a - z| < 2^16 and fewer than 2^31 terms keep |acc| below 2^62. */
+#define MAX_FACTOR 0x1p64
 
 /* A value's quantization, resolved; bits == 0: float. */
 struct grid {
@@ -220,7 +218,7 @@ static pare_status new_multipliers(struct builder *b, struct lower_step *step, i
 }
 
 static pare_status set_multiplier(struct builder *b, struct lower_step *step, int64_t k, double m) {
-    if (!(m < MAX_MULTIPLIER)) {
+    if (!(m < MAX_FACTOR)) {
         return b->host->fail(b->host, PARE_E_NUMERIC,
                              "%s: multiplier %lld is %g, wanted less than 2^64: the scales of its "
                              "input, weight and output do not belong together",
@@ -409,43 +407,44 @@ static pare_status check_weight_quant(const struct builder *b, const pare_node *
     return PARE_OK;
 }
 
-/* Integer biases, multipliers and codes; `out_scale` is 0 for logits. */
+/* Codes, multipliers and biases, which are in units of the output; `out_scale` is 0 for logits. */
 static pare_status fill_int(struct builder *b, struct lower_step *step, const pare_node *node,
                             double in_scale, double out_scale) {
     const pare_weight *w = node->weights[PARE_ROLE_WEIGHT];
     const pare_weight *bias = node->weights[PARE_ROLE_BIAS];
+    double out_unit = out_scale > 0.0 ? out_scale : 1.0;
     step->weight_codes = alloc_zeroed(b->host, w->n_elems, sizeof(int16_t));
-    step->bias_int = alloc_zeroed(b->host, step->out_c, sizeof(int64_t));
-    if (step->weight_codes == NULL || step->bias_int == NULL) {
+    step->bias_f32 = alloc_zeroed(b->host, step->out_c, sizeof(float));
+    if (step->weight_codes == NULL || step->bias_f32 == NULL) {
         return no_memory(b);
     }
     memcpy(step->weight_codes, w->codes, (size_t)w->n_elems * sizeof(int16_t));
     pare_status status = new_multipliers(b, step, step->out_c);
     for (int64_t c = 0; status == PARE_OK && c < step->out_c; c++) {
         double unit = in_scale * (double)w->quant.scale[w->quant.n == 1 ? 0 : c];
-        double code = bias != NULL ? rint((double)bias->data[c] / unit) : 0.0;
-        if (!(fabs(code) < MAX_BIAS)) {
-            return b->host->fail(b->host, PARE_E_NUMERIC,
-                                 "%s: bias %lld is %g, which is more than 2^62 units of %g: give "
-                                 "the channel a larger weight scale",
-                                 node->name, (long long)c, (double)bias->data[c], unit);
+        double shift = bias != NULL ? (double)bias->data[c] / out_unit : 0.0;
+        status = set_multiplier(b, step, c, unit / out_unit);
+        if (status == PARE_OK && !(fabs(shift) < MAX_FACTOR)) {
+            status = b->host->fail(b->host, PARE_E_NUMERIC,
+                                   "%s: bias %lld is %g, wanted less than 2^64 units of %g, the "
+                                   "scale of its output",
+                                   node->name, (long long)c, (double)bias->data[c], out_unit);
         }
-        step->bias_int[c] = (int64_t)code;
-        status = set_multiplier(b, step, c, out_scale > 0.0 ? unit / out_scale : unit);
+        step->bias_f32[c] = (float)shift;
     }
     return status;
 }
 
-/* Can the sum, or any part of it, leave int32 for some input? */
-static int may_overflow(const struct lower_step *step, const struct lower_value *in,
-                        int64_t per_channel) {
+/* Can the sum of a channel of `w` (OC,...), or any part of it, leave int32 for some input? */
+static int may_overflow(const pare_weight *w, const struct lower_value *in) {
     int64_t up = (int64_t)in->qmax - in->zero;
     int64_t down = (int64_t)in->zero - in->qmin;
     int64_t largest = up > down ? up : down;
-    for (int64_t c = 0; c < step->out_c; c++) {
-        int64_t bound = step->bias_int[c] < 0 ? -step->bias_int[c] : step->bias_int[c];
+    int64_t per_channel = w->n_elems / w->dims[0];
+    for (int64_t c = 0; c < w->dims[0]; c++) {
+        int64_t bound = 0;
         for (int64_t k = 0; k < per_channel && bound <= INT32_MAX; k++) {
-            int64_t code = step->weight_codes[c * per_channel + k];
+            int64_t code = w->codes[c * per_channel + k];
             bound += largest * (code < 0 ? -code : code);
         }
         if (bound > INT32_MAX) {
@@ -455,8 +454,6 @@ static int may_overflow(const struct lower_step *step, const struct lower_value 
     return 0;
 }
 
-/* Which arithmetic the layer needs is known when its biases are; on the 16-bit path its input is
- * then widened to int16, if it is not that already. */
 static pare_status emit_product_int(struct builder *b, const pare_node *node,
                                     const struct chain *chain) {
     pare_status status = check_weight_quant(b, node);
@@ -466,27 +463,22 @@ static pare_status emit_product_int(struct builder *b, const pare_node *node,
     const pare_weight *w = node->weights[PARE_ROLE_WEIGHT];
     const struct grid *grid = &b->grids[chain->end];
     int32_t in = b->value_of[node->inputs[0]];
-    int32_t out = add_value(b, chain->end, grid, 1);
-    struct lower_step *step = add_product(b, node, in, out);
-    status = fill_int(b, step, node, (double)b->plan->values[in].scale, (double)grid->scale);
-    if (status != PARE_OK) {
-        return status;
-    }
-    set_clamp(b, step, chain->relu >= 0);
     int narrow =
         b->plan->values[in].rep == LOWER_I8 && w->quant.bits <= 8 && rep_of(grid) != LOWER_I16;
-    step->is_fallback =
-        narrow && may_overflow(step, &b->plan->values[in], w->n_elems / step->out_c);
-    step->arith = narrow && !step->is_fallback ? LOWER_I8 : LOWER_I16;
-    b->value_of[chain->end] = out;
-    if (step->arith == LOWER_I8) {
-        return PARE_OK;
+    int is_fallback = narrow && may_overflow(w, &b->plan->values[in]);
+    if (!narrow || is_fallback) {
+        status = in_i16(b, in, &in);
+        if (status != PARE_OK) {
+            return status;
+        }
     }
-    struct lower_step held = *step; /* taken off the list, and put back behind the widening */
-    b->plan->n_steps--;
-    status = in_i16(b, in, &held.in[0]);
-    b->plan->steps[b->plan->n_steps++] = held;
-    return status;
+    int32_t out = add_value(b, chain->end, grid, 1);
+    struct lower_step *step = add_product(b, node, in, out);
+    step->arith = narrow && !is_fallback ? LOWER_I8 : LOWER_I16;
+    step->is_fallback = is_fallback;
+    set_clamp(b, step, chain->relu >= 0);
+    b->value_of[chain->end] = out;
+    return fill_int(b, step, node, (double)b->plan->values[in].scale, (double)grid->scale);
 }
 
 /* ---- the other operators ---- */
@@ -825,12 +817,10 @@ void lower_drop_weights(const pare_host *host, struct lower_plan *plan) {
         host->free(host, step->weight_f32);
         host->free(host, step->weight_codes);
         host->free(host, step->bias_f32);
-        host->free(host, step->bias_int);
         host->free(host, step->multiplier);
         step->weight_f32 = NULL;
         step->weight_codes = NULL;
         step->bias_f32 = NULL;
-        step->bias_int = NULL;
         step->multiplier = NULL;
     }
 }

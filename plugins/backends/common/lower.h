@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* From a graph to what a backend executes: a list of fused steps with everything resolved (shapes,
- * how each value is stored, conversions, multipliers, integer biases, clamp bounds, memory). The
+ * how each value is stored, conversions, multipliers, biases, clamp bounds, memory). The
  * decisions and the arithmetic are those of plugins/backends/README.md; no knowledge of a machine
  * is in here, so every backend that builds on it computes the same integers. Depends on the public
  * headers only. */
@@ -66,12 +66,11 @@ struct lower_step {
     /* Conv2d and linear. Owned by the plan until lower_drop_weights. */
     float *weight_f32;     /* (OC,KH,KW,IC/groups) */
     int16_t *weight_codes; /* (OC,KH,KW,IC/groups) */
-    float *bias_f32;       /* (OC); affine: the shift (C) */
-    int64_t *bias_int;     /* (OC); fits an int32 when arith is LOWER_I8 */
+    float *bias_f32;       /* (OC), in units of the output's scale if that is codes; affine: (C) */
 
     /* Multipliers m: (OC) of conv2d and linear, (2) of add, (1) of average pooling and requantize;
-     * the gain (C) of affine. An integer conv2d or linear whose out is f32 (logits) multiplies by
-     * them and stores the product. */
+     * the gain (C) of affine. An integer conv2d or linear makes float(acc) * m + bias_f32, each
+     * operation rounded; if its out is f32 (logits), that is what it stores. */
     float *multiplier;
     int32_t clamp_lo, clamp_hi; /* of the codes made; relu included */
 };

@@ -70,20 +70,20 @@ SUM(sum_i8, WIDENED(weights_i8, int16_t), int32_t, int16_t,
 SUM(sum_i16, IN_PLACE(weights_i16, int16_t), int64_t, int32_t,
     ((const int16_t *)tile->x[p])[at + k] - tile->in_zero, (int64_t)w[o] * x)
 
-/* Stores one pixel's block: logits, or codes. `product[o]` is float(acc) * m. */
+/* Stores one pixel's block: floats, or codes. */
 ALWAYS_INLINE void store(const struct ref_tile *tile, const struct ref_block *block, int p,
-                         const float product[REF_MAX_WIDTH]) {
+                         const float result[REF_MAX_WIDTH]) {
     const struct lower_step *s = &tile->step->low;
     if (tile->out_rep == LOWER_F32) {
         float *out = (float *)tile->out[p] + block->first;
         for (int32_t o = 0; o < block->n; o++) {
-            out[o] = s->relu && product[o] < 0.0f ? 0.0f : product[o];
+            out[o] = s->relu && result[o] < 0.0f ? 0.0f : result[o];
         }
         return;
     }
     int32_t codes[REF_MAX_WIDTH];
     for (int o = 0; o < REF_MAX_WIDTH; o++) {
-        codes[o] = to_code(product[o], tile->out_zero, s->clamp_lo, s->clamp_hi);
+        codes[o] = to_code(result[o], tile->out_zero, s->clamp_lo, s->clamp_hi);
     }
     if (tile->out_rep == LOWER_I8) {
         int8_t *out = (int8_t *)tile->out[p] + block->first;
@@ -98,31 +98,35 @@ ALWAYS_INLINE void store(const struct ref_tile *tile, const struct ref_block *bl
     }
 }
 
-/* Bias, window, multiplier, store: the whole equation, for P pixels and a block of W channels. */
-#define BLOCK(NAME, SUM_OF, TYPE, BIAS, FINISH)                                                    \
+/* Window, multiplier, bias, store: the whole equation, for P pixels and a block of W channels. The
+ * sum begins with START; FINISH makes a float of it. */
+#define BLOCK(NAME, SUM_OF, TYPE, START, FINISH)                                                   \
     ALWAYS_INLINE void NAME(const struct ref_tile *tile, const struct ref_block *block, int P,     \
                             int W) {                                                               \
         const struct ref_product *layer = &tile->step->product;                                    \
+        const int32_t at = block->params;                                                          \
         TYPE acc[REF_TILE][REF_MAX_WIDTH];                                                         \
         for (int p = 0; p < P; p++) {                                                              \
             for (int o = 0; o < W; o++) {                                                          \
-                acc[p][o] = layer->BIAS[block->params + o];                                        \
+                acc[p][o] = START;                                                                 \
             }                                                                                      \
         }                                                                                          \
         SUM_OF(tile, block, P, W, acc);                                                            \
         for (int p = 0; p < P; p++) {                                                              \
-            float product[REF_MAX_WIDTH] = {0};                                                    \
+            float result[REF_MAX_WIDTH] = {0};                                                     \
             for (int o = 0; o < W; o++) {                                                          \
-                product[o] = FINISH;                                                               \
+                result[o] = FINISH;                                                                \
             }                                                                                      \
-            store(tile, block, p, product);                                                        \
+            store(tile, block, p, result);                                                         \
         }                                                                                          \
     }
 
-BLOCK(block_f32, sum_f32, float, bias_f32, acc[p][o])
-BLOCK(block_i8, sum_i8, int32_t, bias_i32, (float)acc[p][o] * layer->multiplier[block->params + o])
-BLOCK(block_i16, sum_i16, int64_t, bias_i64,
-      (float)acc[p][o] * layer->multiplier[block->params + o])
+/* The product and the sum are each rounded: this file is compiled without contraction. */
+BLOCK(block_f32, sum_f32, float, layer->bias[at + o], acc[p][o])
+BLOCK(block_i8, sum_i8, int32_t, 0,
+      (float)acc[p][o] * layer->multiplier[at + o] + layer->bias[at + o])
+BLOCK(block_i16, sum_i16, int64_t, 0,
+      (float)acc[p][o] * layer->multiplier[at + o] + layer->bias[at + o])
 
 /* Constant counts, so that the compiler keeps the sums in registers. */
 #define DISPATCH(NAME, BLOCK_OF)                                                                   \

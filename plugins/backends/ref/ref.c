@@ -111,23 +111,21 @@ static int plan_blocks(struct executable *exe, const struct lower_step *s, struc
 
 static int alloc_product(struct executable *exe, const struct lower_step *s, struct ref_product *p,
                          int64_t n_weights, int32_t n_params) {
+    p->bias = keep(exe, n_params, sizeof(float));
     switch (s->arith) {
     case LOWER_F32:
         p->weights_f32 = keep(exe, n_weights, sizeof(float));
-        p->bias_f32 = keep(exe, n_params, sizeof(float));
-        return p->weights_f32 != NULL && p->bias_f32 != NULL;
+        return p->bias != NULL && p->weights_f32 != NULL;
     case LOWER_I8:
         p->weights_i8 = keep(exe, n_weights, sizeof(int8_t));
-        p->bias_i32 = keep(exe, n_params, sizeof(int32_t));
         p->multiplier = keep(exe, n_params, sizeof(float));
-        return p->weights_i8 != NULL && p->bias_i32 != NULL && p->multiplier != NULL;
+        return p->bias != NULL && p->weights_i8 != NULL && p->multiplier != NULL;
     case LOWER_I16:
         break;
     }
     p->weights_i16 = keep(exe, n_weights, sizeof(int16_t));
-    p->bias_i64 = keep(exe, n_params, sizeof(int64_t));
     p->multiplier = keep(exe, n_params, sizeof(float));
-    return p->weights_i16 != NULL && p->bias_i64 != NULL && p->multiplier != NULL;
+    return p->bias != NULL && p->weights_i16 != NULL && p->multiplier != NULL;
 }
 
 /* Channel `o` of a block: weights (taps) strided by the block's width, bias, multiplier. */
@@ -145,15 +143,9 @@ static void pack_channel(const struct lower_step *s, struct ref_product *p,
             p->weights_i16[to] = s->weight_codes[from];
         }
     }
-    if (s->arith == LOWER_F32) {
-        p->bias_f32[block->params + o] = s->bias_f32[channel];
-        return;
-    }
-    p->multiplier[block->params + o] = s->multiplier[channel];
-    if (s->arith == LOWER_I8) {
-        p->bias_i32[block->params + o] = (int32_t)s->bias_int[channel];
-    } else {
-        p->bias_i64[block->params + o] = s->bias_int[channel];
+    p->bias[block->params + o] = s->bias_f32[channel];
+    if (s->arith != LOWER_F32) {
+        p->multiplier[block->params + o] = s->multiplier[channel];
     }
 }
 
@@ -233,7 +225,6 @@ static int pack_step(struct executable *exe, const struct lower_step *low, int32
     step->low.weight_f32 = NULL;
     step->low.weight_codes = NULL;
     step->low.bias_f32 = NULL;
-    step->low.bias_int = NULL;
     step->low.multiplier = NULL;
     exe->kernel_infos[index] = (pare_kernel_info){
         .struct_size = sizeof(pare_kernel_info),
@@ -262,10 +253,8 @@ static void ref_executable_destroy(void *executable) {
             step->product.blocks,
             step->product.weights_f32,
             step->product.weights_i8,
-            step->product.bias_f32,
             step->product.weights_i16,
-            step->product.bias_i32,
-            step->product.bias_i64,
+            step->product.bias,
             step->product.multiplier,
             step->gain,
             step->shift,

@@ -32,9 +32,7 @@ struct ref_product {
     float *weights_f32;
     int8_t *weights_i8;
     int16_t *weights_i16;
-    float *bias_f32;   /* by params; f32 */
-    int32_t *bias_i32; /* i8 */
-    int64_t *bias_i64; /* i16 */
+    float *bias;       /* by params */
     float *multiplier; /* integers */
 };
 
