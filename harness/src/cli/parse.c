@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "measure/machine.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -172,6 +173,8 @@ static const struct command *find_command(int argc, char **argv, int *n_words, s
 int cli_main(int argc, char **argv) {
     struct error err;
     int n_words = 0;
+    /* A limit on file sizes (`ulimit -f`) is an error of the write, told as such. */
+    signal(SIGXFSZ, SIG_IGN);
     if (argc < 2) {
         print_overview(stderr);
         return CLI_UNUSABLE;

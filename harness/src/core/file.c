@@ -14,8 +14,8 @@
 #include <zlib.h>
 
 /* zlib's gzread passes a file without the gzip magic through unchanged. */
-static pare_status read_all(gzFile file, const char *path, size_t max_bytes, struct error *err,
-                            uint8_t **data, size_t *n_bytes) {
+static pare_status read_all(gzFile file, const char *path, off_t disk_bytes, size_t max_bytes,
+                            struct error *err, uint8_t **data, size_t *n_bytes) {
     size_t capacity = 1u << 16, n = 0;
     uint8_t *buffer = alloc_resize(NULL, capacity + 1, 1);
     if (!buffer)
@@ -33,8 +33,9 @@ static pare_status read_all(gzFile file, const char *path, size_t max_bytes, str
         n += (size_t)got;
         if (n > max_bytes) {
             free(buffer);
-            return error_set(err, PARE_E_LIMIT, "%s: larger than the %zu bytes that it may have",
-                             path, max_bytes);
+            return error_set(err, PARE_E_LIMIT,
+                             "%s: larger than the %zu bytes that it may have (%lld on disk)", path,
+                             max_bytes, (long long)disk_bytes);
         }
         if (n < capacity) {
             if (gzeof(file))
@@ -72,7 +73,7 @@ pare_status file_read(const char *path, size_t max_bytes, struct error *err, uin
         close(fd);
         return error_set(err, PARE_E_NOMEM, "%s: out of memory", path);
     }
-    pare_status status = read_all(file, path, max_bytes, err, data, n_bytes);
+    pare_status status = read_all(file, path, st.st_size, max_bytes, err, data, n_bytes);
     /* A gzip stream cut short is only told at the close. */
     if (gzclose(file) == Z_BUF_ERROR && status == PARE_OK) {
         free(*data);

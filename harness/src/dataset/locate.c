@@ -72,10 +72,14 @@ static char *try_folder(const struct dataset_info *info, char *dir, char **looke
     const char *lacking = lacking_file(source, dir);
     if (!lacking)
         return dir;
-    char *inner = file_join(dir, "cifar-10-batches-bin");
-    if (inner && source->kind == SOURCE_CIFAR && !lacking_file(source, inner)) {
+    char *inner = source->kind == SOURCE_CIFAR ? file_join(dir, "cifar-10-batches-bin") : NULL;
+    if (inner && file_exists(inner)) {
         free(dir);
-        return inner;
+        dir = inner;
+        inner = NULL;
+        lacking = lacking_file(source, dir);
+        if (!lacking)
+            return dir;
     }
     add_to_list(looked, describe_folder(info, dir, lacking));
     free(inner);
