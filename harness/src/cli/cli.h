@@ -119,7 +119,7 @@ void cli_format_bytes(const char *cell, char text[32]);   /* 431080 -> "431.1 kB
 void cli_format_ns(const char *cell, char text[32]);      /* 84000 -> "84 us" */
 void cli_format_factor(const char *cell, char text[32]);  /* 3.96 -> "3.96x" */
 void cli_format_short(const char *cell, char text[32]);   /* 4 significant digits */
-/* The interval of the median latency: "83.1 us..85.2 us". */
+/* The interval of the median latency: "83.1..85.2 us". */
 void cli_make_interval(const struct record *rec, char text[128]);
 
 /* ---- the commands ---- */

@@ -253,6 +253,8 @@ void cli_make_interval(const struct record *rec, char text[128]) {
     cli_format_ns(record_get(rec, COL_median_ci_lo_ns), lo);
     cli_format_ns(record_get(rec, COL_median_ci_hi_ns), hi);
     text[0] = '\0';
+    const char *lo_unit = strchr(lo, ' '), *hi_unit = strchr(hi, ' ');
+    int one_unit = lo_unit && hi_unit && strcmp(lo_unit, hi_unit) == 0;
     if (lo[0] && hi[0])
-        snprintf(text, 128, "%s..%s", lo, hi);
+        snprintf(text, 128, "%.*s..%s", one_unit ? (int)(lo_unit - lo) : 32, lo, hi);
 }

@@ -9,8 +9,9 @@
 #include <string.h>
 
 #define COLUMN_GAP 2
-/* A column is never shortened below this many characters. */
-#define MIN_SHORTENED 8
+/* A column is never shortened below this many characters: a line that wraps is still read, a name
+ * cut to its first letters is not. */
+#define MIN_SHORTENED 24
 #define ELLIPSIS "\xe2\x80\xa6"
 
 struct table {
@@ -123,22 +124,32 @@ static void end_line(struct line *line) {
     line->n_spaces = 0;
 }
 
-/* Prints `text` in exactly `width` characters, padded or cut with an ellipsis, and the gap after
- * it. Control characters, which could drive the terminal, are shown as '?'. */
-static void print_cell(struct line *line, const char *text, size_t width, int right) {
-    size_t length = utf8_length(text);
-    size_t shown = length <= width ? length : width - 1;
-    size_t padding = length <= width ? width - length : 0;
-    line->n_spaces += right ? padding : 0;
+/* Prints characters first..last-1 of `text`. Control characters, which could drive the terminal,
+ * are shown as '?'. */
+static void print_part(struct line *line, const char *text, size_t first, size_t last) {
     size_t n = 0;
     for (const char *c = text; *c; c++) {
         n += !is_continuation(*c);
-        if (n > shown)
-            break;
-        print_char(line, iscntrl((unsigned char)*c) ? '?' : *c);
+        if (n > first && n <= last)
+            print_char(line, iscntrl((unsigned char)*c) ? '?' : *c);
     }
-    for (const char *c = length > width ? ELLIPSIS : ""; *c; c++)
-        print_char(line, *c);
+}
+
+/* Prints `text` in exactly `width` characters, padded or with its middle cut out (pipelines and
+ * paths differ at their ends), and the gap after it. */
+static void print_cell(struct line *line, const char *text, size_t width, int right) {
+    size_t length = utf8_length(text);
+    size_t padding = length <= width ? width - length : 0;
+    line->n_spaces += right ? padding : 0;
+    if (length <= width) {
+        print_part(line, text, 0, length);
+    } else {
+        size_t tail = (width - 1) / 3;
+        print_part(line, text, 0, width - 1 - tail);
+        for (const char *c = ELLIPSIS; *c; c++)
+            print_char(line, *c);
+        print_part(line, text, length - tail, length);
+    }
     line->n_spaces += COLUMN_GAP + (right ? 0 : padding);
 }
 
