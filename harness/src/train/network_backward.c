@@ -242,7 +242,7 @@ static struct conv_ahead values_of(const struct conv_run *r, int64_t i) {
         ahead.at[2] = norm_source(net, s->grad_norm, s->grad->data, i).x;
         ahead.n[2] = s->n_elems;
     }
-    if (r->gx_accumulate) {
+    if (r->gx) { /* to be written, if not read */
         ahead.at[3] = r->gx + i * in_elems;
         ahead.n[3] = in_elems;
     }

@@ -78,6 +78,8 @@ static void conv_chunk(void *arg, int32_t first, int32_t n, int32_t chunk, int32
         if (i + 1 < first + n) {
             const struct source next = network_input(net, r->node, 0, i + 1);
             scratch.ahead = values_of(net, in, makes_input, &next, i + 1);
+            scratch.ahead.at[2] = s->data + (i + 1) * s->n_elems; /* to be written */
+            scratch.ahead.n[2] = s->n_elems;
         }
         float *y = s->data + i * s->n_elems;
         conv_forward(net->k, &r->conv, &x, net->packed, r->bias, &scratch, y);
