@@ -91,6 +91,39 @@ static void test_gemm(void **state) {
     }
 }
 
+/* Short plain sums, which take a path of their own, and a product without rows. */
+static void test_gemm_strips(void **state) {
+    (void)state;
+    static const int32_t rows[] = {0, 4, 8, 16, 32, 33};
+    static const int32_t columns[] = {4, 8, 16, 32, 48, 64};
+    fill_values("a", MAX_ELEMS, 1.0, 0.0, a);
+    fill_values("b", MAX_ELEMS, 1.0, 0.0, b);
+    for (int32_t i = 0; kernels_at(i); i++) {
+        for (int32_t n_k = 1; n_k <= 65; n_k += 16) {
+            for (size_t m = 0; m < sizeof rows / sizeof *rows; m++) {
+                for (size_t n = 0; n < sizeof columns / sizeof *columns; n++) {
+                    const int32_t n_m = rows[m], n_n = columns[n];
+                    const struct gemm g = {.a = a,
+                                           .b = b,
+                                           .n_r = 3,
+                                           .n_m = n_m,
+                                           .n_n = n_n,
+                                           .n_j = 1,
+                                           .n_k = n_k,
+                                           .a_r = n_m * n_k + 1,
+                                           .a_m = n_k,
+                                           .a_k = 1,
+                                           .b_r = n_n * n_k + 2,
+                                           .b_k = n_n,
+                                           .c_r = n_m * n_n + 3,
+                                           .c_m = n_n};
+                    check_gemm(kernels_at(i), g);
+                }
+            }
+        }
+    }
+}
+
 /* Long sums with b shared by the rows are cut at some j and continued: the same numbers. */
 static void test_gemm_blocks(void **state) {
     (void)state;
@@ -178,11 +211,9 @@ static void test_moments_far_from_zero(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gemm),
-        cmocka_unit_test(test_gemm_blocks),
-        cmocka_unit_test(test_quantize),
-        cmocka_unit_test(test_sgd),
-        cmocka_unit_test(test_moments_far_from_zero),
+        cmocka_unit_test(test_gemm),        cmocka_unit_test(test_gemm_blocks),
+        cmocka_unit_test(test_gemm_strips), cmocka_unit_test(test_quantize),
+        cmocka_unit_test(test_sgd),         cmocka_unit_test(test_moments_far_from_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
