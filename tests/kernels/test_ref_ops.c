@@ -490,7 +490,7 @@ static void test_bias_of_logits(void **state) {
 /* ---- simulated against deployed ---- */
 
 /* On one layer the integers and the rounded reals differ by the rounding of multiplier, product and
- * bias to float: it takes a sum that is almost a tie to give another code, and then it is the next. */
+ * bias to float: only a sum that is almost a tie can give another code, and then it is the next. */
 static void test_deployed_is_as_simulated(void **state) {
     (void)state;
     char kernels[1024];
