@@ -43,14 +43,21 @@ def windows(x, kernel, stride, pad, fill):
     return np.lib.stride_tricks.sliding_window_view(x, kernel, (1, 2))[:, ::stride[0], ::stride[1]]
 
 
+def exact_product(a, b):
+    """a (...,k) @ b (k,n) of integers, in double, which is fast and as exact as long as it stays below 2^53."""
+    assert np.abs(a).max() * np.abs(b).sum(0).max() < 2**53
+    return (a.astype(F64) @ b.astype(F64)).astype(np.int64)
+
+
 def accumulate(node, x, codes):
     """sum (a - z) w, exact"""
     if node["op"] == "linear":
-        return x.shifted() @ codes.T
+        return exact_product(x.shifted(), codes.T)
     groups = node.get("groups", 1)
     w = windows(x.shifted(), node["kernel"], node["stride"], node.get("pad", [0, 0]), 0)
-    parts = [np.einsum("nyxcij,oijc->nyxo", a, b)
-             for a, b in zip(np.split(w, groups, 3), np.split(codes, groups, 0))]
+    w = w.transpose(0, 1, 2, 4, 5, 3)  # (n,H',W',KH,KW,C)
+    parts = [exact_product(a.reshape(*a.shape[:3], -1), b.reshape(len(b), -1).T)
+             for a, b in zip(np.split(w, groups, 5), np.split(codes, groups, 0))]
     return np.concatenate(parts, 3)
 
 
