@@ -70,11 +70,16 @@ static const char *const info_examples[] = {
     NULL,
 };
 
-static const struct flag eval_flags[] = {{"dataset", "NAME", "Dataset to evaluate on.", 0},
-                                         {"split", "test|val|train", "Default: test.", 0},
-                                         {"backend", "NAME", "Default: auto.", 0},
-                                         {"threads", "N", "Default: all cores.", 0},
-                                         END};
+static const struct flag eval_flags[] = {
+    {"dataset", "NAME", "Dataset to evaluate on.", 0},
+    {"split", "test|val|train", "Default: test.", 0},
+    {"samples", "N", "Only the first N of the split.", 0},
+    {"backend", "NAME", "Default: auto.", 0},
+    {"isa", "NAME", "Force this level of the backend; one that the machine lacks is refused.", 0},
+    {"threads", "N", "Default: all cores.", 0},
+    {"logits", "FILE",
+     "Write the deployed logits: (samples,classes) fp32, in the machine's byte order.", 0},
+    END};
 static const char *const eval_examples[] = {
     "pare model eval lenet5-mnist --dataset mnist",
     "pare model eval small.safetensors --dataset mnist --format csv",

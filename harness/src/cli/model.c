@@ -208,18 +208,24 @@ static pare_status trained_model(const struct cli *cli, struct error *err, struc
 
 static pare_status evaluate(const struct cli *cli, struct model *model, const struct registry *reg,
                             struct error *err) {
-    enum split_id split = SPLIT_TEST;
     int64_t threads;
-    const char *dataset = cli_value(cli, "dataset", NULL);
-    if (!dataset)
+    struct eval_options options = {
+        .dataset = cli_value(cli, "dataset", NULL),
+        .split = SPLIT_TEST,
+        .backend = cli_value(cli, "backend", "auto"),
+        .isa = cli_value(cli, "isa", NULL),
+        .logits_path = cli_value(cli, "logits", NULL),
+    };
+    if (!options.dataset)
         return error_set(err, PARE_E_ARG,
                          "--dataset is missing, wanted a name (see `pare data list`)");
-    if (parse_split(cli_value(cli, "split", "test"), err, &split) ||
-        cli_integer(cli, "threads", 0, 1024, 0, err, &threads))
+    if (parse_split(cli_value(cli, "split", "test"), err, &options.split) ||
+        cli_integer(cli, "threads", 0, 1024, 0, err, &threads) ||
+        cli_integer(cli, "samples", 1, INT64_MAX, 0, err, &options.n_samples))
         return err->status;
+    options.threads = (int32_t)threads;
     struct record rec = {0};
-    pare_status status = experiment_eval(model, dataset, split, cli_value(cli, "backend", "auto"),
-                                         (int32_t)threads, reg, err, &rec);
+    pare_status status = experiment_eval(model, &options, reg, err, &rec);
     record_set(&rec, COL_model, cli->args[0]);
     if (status == PARE_OK)
         status =

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Accuracy of a model on a split, deployed and simulated. */
 #include "core/alloc.h"
+#include "core/file.h"
 #include "experiment/deployment.h"
 #include "experiment/experiment.h"
 #include "experiment/fill.h"
@@ -33,6 +34,7 @@ pare_status experiment_infer_split(struct instance *backend, void *executable, i
 }
 
 struct evaluation {
+    const struct eval_options *options;
     struct model *model;
     struct dataset *ds;
     enum split_id split;
@@ -41,12 +43,13 @@ struct evaluation {
     uint8_t *predictions, *simulated; /* (n) each */
 };
 
-static pare_status evaluate_deployed(struct evaluation *e, const char *backend,
-                                     const struct registry *reg, struct error *err,
-                                     struct record *rec) {
+static pare_status evaluate_deployed(struct evaluation *e, const struct registry *reg,
+                                     struct error *err, struct record *rec) {
+    const struct eval_options *o = e->options;
     const struct dataset_split *split = &e->ds->splits[e->split];
     struct deployment *dep;
-    if (deployment_create(&e->model->graph, reg, backend, NULL, 64, e->pool, err, &dep) != PARE_OK)
+    if (deployment_create(&e->model->graph, reg, o->backend, o->isa, 64, e->pool, err, &dep) !=
+        PARE_OK)
         return err->status;
     struct accuracy acc;
     pare_status status = experiment_infer_split(dep->inst, dep->executable, dep->max_batch, e->ds,
@@ -54,6 +57,9 @@ static pare_status evaluate_deployed(struct evaluation *e, const char *backend,
     if (status == PARE_OK)
         status = accuracy_measure(e->logits, split->labels, split->n, e->ds->n_classes, err, &acc,
                                   e->predictions, NULL);
+    if (status == PARE_OK && o->logits_path)
+        status = file_write(o->logits_path, e->logits,
+                            (size_t)(split->n * e->ds->n_classes) * sizeof *e->logits, err);
     if (status == PARE_OK) {
         fill_accuracy(rec, &acc);
         fill_execution(rec, dep);
@@ -92,22 +98,39 @@ static pare_status check_fits(const struct evaluation *e, struct error *err) {
         ds->dims[1], ds->dims[2], ds->n_classes);
 }
 
-pare_status experiment_eval(struct model *model, const char *dataset, enum split_id split,
-                            const char *backend, int32_t threads, const struct registry *reg,
-                            struct error *err, struct record *rec) {
+/* The first n_samples of the split alone. */
+static pare_status open_split(struct evaluation *e, struct error *err) {
+    const struct eval_options *o = e->options;
+    struct dataset_options limits = {0};
+    switch (o->split) {
+    case SPLIT_TRAIN:
+        limits.max_train = o->n_samples;
+        break;
+    case SPLIT_VAL:
+        limits.max_val = o->n_samples;
+        break;
+    default:
+        limits.max_test = o->n_samples;
+        break;
+    }
+    if (dataset_open(o->dataset, &limits, err, &e->ds) != PARE_OK)
+        return err->status;
+    return check_fits(e, err);
+}
+
+pare_status experiment_eval(struct model *model, const struct eval_options *options,
+                            const struct registry *reg, struct error *err, struct record *rec) {
     static const char *const split_names[] = {"train", "val", "test"};
-    struct evaluation e = {.model = model, .split = split};
-    struct dataset_options all = {0};
+    struct evaluation e = {.options = options, .model = model, .split = options->split};
+    int32_t threads = options->threads;
     struct topology *topo = NULL;
-    pare_status status = dataset_open(dataset, &all, err, &e.ds);
-    if (status == PARE_OK)
-        status = check_fits(&e, err);
+    pare_status status = open_split(&e, err);
     if (status == PARE_OK)
         status = topology_create(err, &topo);
     if (status == PARE_OK)
         status = pool_create(threads > 0 ? threads : topology_n_cores(topo), topo, err, &e.pool);
     if (status == PARE_OK) {
-        size_t n = (size_t)e.ds->splits[split].n;
+        size_t n = (size_t)e.ds->splits[e.split].n;
         e.logits = alloc_array(n * (size_t)e.ds->n_classes, sizeof *e.logits);
         e.predictions = alloc_array(n, 1);
         e.simulated = alloc_array(n, 1);
@@ -115,13 +138,13 @@ pare_status experiment_eval(struct model *model, const char *dataset, enum split
             status = error_set(err, PARE_E_NOMEM, "out of memory for the outputs");
     }
     if (status == PARE_OK)
-        status = evaluate_deployed(&e, backend, reg, err, rec);
+        status = evaluate_deployed(&e, reg, err, rec);
     if (status == PARE_OK)
         status = evaluate_simulated(&e, err, rec);
     if (status == PARE_OK)
         status = fill_size(rec, model, model, err);
-    record_set(rec, COL_dataset, dataset);
-    record_set(rec, COL_split, split_names[split]);
+    record_set(rec, COL_dataset, options->dataset);
+    record_set(rec, COL_split, split_names[options->split]);
     if (status == PARE_OK)
         record_set_int(rec, COL_threads, pool_n_threads(e.pool));
     free(e.simulated);

@@ -130,8 +130,15 @@ pare_status experiment_bench(const struct model *model, const struct registry *r
 
 /* Accuracy of a model on a dataset's split: by a backend (deployed) and simulated; fills the
  * record. */
-pare_status experiment_eval(struct model *model, const char *dataset, enum split_id split,
-                            const char *backend, int32_t threads, const struct registry *reg,
-                            struct error *err, struct record *rec);
+struct eval_options {
+    const char *dataset;
+    enum split_id split;
+    int64_t n_samples;         /* the first ones of the split; 0: all */
+    const char *backend, *isa; /* isa NULL: the best */
+    int32_t threads;           /* 0: all cores */
+    const char *logits_path;   /* where the deployed logits go, (n,n_classes) fp32; NULL: nowhere */
+};
+pare_status experiment_eval(struct model *model, const struct eval_options *options,
+                            const struct registry *reg, struct error *err, struct record *rec);
 
 #endif

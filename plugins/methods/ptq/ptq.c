@@ -313,10 +313,11 @@ static double weight_error(const float *data, int64_t n, const struct grid *grid
 static void scale_channel(void *arg, int64_t channel) {
     const struct scaling *s = arg;
     const float *data = s->data + channel * s->per_channel;
-    double most = 0.0;
+    float largest = 0.0f; /* in float: GCC 12 for AArch64 crashes on the same loop in double */
     for (int64_t i = 0; i < s->per_channel; i++) {
-        most = fmax(most, fabs((double)data[i]));
+        largest = fmaxf(largest, fabsf(data[i]));
     }
+    double most = (double)largest;
     struct grid best = grid_symmetric(-most, most, s->q->weight_bits);
     if (s->q->is_weight_mse) {
         double least = weight_error(data, s->per_channel, &best);

@@ -1,0 +1,77 @@
+# The cross build for AArch64, run under qemu-user as three processors: it builds without a warning,
+# its kernels pass their tests, and integer networks give the same logits as here, bit for bit.
+set -eu
+root=$PARE_HOME
+for tool in aarch64-linux-gnu-gcc qemu-aarch64; do
+    command -v "$tool" >/dev/null || {
+        echo "SKIPPED: no $tool; scripts/install.sh test installs it"
+        exit 77
+    }
+done
+"$root/scripts/arm64_sysroot.sh" || {
+    echo "SKIPPED: no sysroot of arm64 packages, see above"
+    exit 77
+}
+sysroot=$root/build/sysroot-arm64
+build=$root/build/arm64
+
+cd "$root"
+cmake --preset arm64 -DPARE_WERROR=ON >/dev/null
+# shellcheck disable=SC2046 # one target per test
+cmake --build "$build" --target pare plugins test_dataset_glyphs \
+    $(cd tests/kernels && ls test_*.c | sed 's/\.c$//') >"$OLDPWD/build.log" || {
+    grep -A5 -E 'error|FAILED' "$OLDPWD/build.log"
+    exit 1
+}
+cd "$OLDPWD"
+
+arm() { # arm CPU ARGUMENT...: pare as built for AArch64
+    cpu=$1
+    shift
+    qemu-aarch64 -L "$sysroot" -cpu "$cpu" "$build/pare" "$@"
+}
+arm cortex-a53 env >env.txt
+grep -q aarch64 env.txt
+arm cortex-a53 list backends | grep -q ref
+for cpu in cortex-a53 cortex-a76 max; do
+    echo "== kernels on $cpu"
+    QEMU_CPU=$cpu ctest --test-dir "$build" -R '^test_' -L kernels --output-on-failure >ctest.log || {
+        cat ctest.log
+        exit 1
+    }
+done
+echo "== glyphs are the same bits"
+QEMU_CPU=cortex-a53 ctest --test-dir "$build" -R test_dataset_glyphs --output-on-failure >ctest.log || {
+    cat ctest.log
+    exit 1
+}
+
+logits() { # logits FILE PARE... : writes FILE, says the isa
+    file=$1
+    shift
+    "$@" model eval "$model" --dataset glyphs --samples "$n" --threads 1 --logits "$file" --format csv |
+        /usr/bin/python3 -c 'import csv, sys; print(next(csv.DictReader(sys.stdin))["isa"])'
+}
+# network, bits, samples
+while read -r network bits n; do
+    model=$network-$bits.safetensors
+    "$PARE" model export "$network" --input 1x28x28 --seed 5 --out seeded.safetensors
+    "$PARE" model quantize seeded.safetensors --dataset glyphs --set bits="$bits" --out "$model"
+    logits here.f32 "$PARE" >/dev/null
+    [ "$(stat -c %s here.f32)" -eq $((n * 10 * 4)) ]
+    for cpu in cortex-a53 cortex-a76 max; do
+        isa=$(logits there.f32 arm "$cpu")
+        cmp here.f32 there.f32 || {
+            echo "$network with $bits bits: logits on $cpu ($isa) differ from those here"
+            exit 1
+        }
+        echo "$network, $bits bits, $n samples: $isa on $cpu gives the same $((n * 10)) logits"
+    done
+done <<'NETWORKS'
+lenet5 8 150
+lenet5 3 40
+lenet300 8 150
+resnet20 8 12
+NETWORKS
+# They are logits of something, not one number over and over.
+[ "$(od -An -v -tx4 -w4 here.f32 | sort -u | wc -l)" -gt 100 ]
