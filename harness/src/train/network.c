@@ -6,6 +6,7 @@
 #include "core/alloc.h"
 #include "train/network_private.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -80,22 +81,49 @@ struct buffer *network_buffer(struct network *net, int64_t n_elems) {
 
 /* ---- reading values ---- */
 
+/* Each thread has a range of chunks that it takes first, the same in every pass, so that it finds
+ * what it wrote in its own cache; then it helps the others. */
+enum { MAX_RANGES = 64 };
+
 struct chunk_run {
     struct network *net;
     chunk_body body;
     void *arg;
+    int32_t n_ranges;
+    _Atomic int32_t next[MAX_RANGES]; /* first chunk of the range that nobody has taken */
 };
 
-static void chunk_index(void *arg, int64_t index, int32_t thread) {
-    const struct chunk_run *run = arg;
-    const int32_t first = (int32_t)index * CHUNK;
-    const int32_t left = run->net->n - first;
-    run->body(run->arg, first, left < CHUNK ? left : CHUNK, (int32_t)index, thread);
+static int32_t range_start(const struct chunk_run *run, int32_t range) {
+    return (int32_t)((int64_t)network_n_chunks(run->net->n) * range / run->n_ranges);
+}
+
+static void run_range(struct chunk_run *run, int32_t range, int32_t thread) {
+    const int32_t end = range_start(run, range + 1);
+    for (;;) {
+        const int32_t chunk = atomic_fetch_add_explicit(&run->next[range], 1, memory_order_relaxed);
+        if (chunk >= end) {
+            return;
+        }
+        const int32_t left = run->net->n - chunk * CHUNK;
+        run->body(run->arg, chunk * CHUNK, left < CHUNK ? left : CHUNK, chunk, thread);
+    }
+}
+
+static void chunk_task(void *arg, int64_t index, int32_t thread) {
+    (void)index;
+    struct chunk_run *run = arg;
+    for (int32_t i = 0; i < run->n_ranges; i++) {
+        run_range(run, (thread + i) % run->n_ranges, thread);
+    }
 }
 
 void network_chunks(struct network *net, chunk_body body, void *arg) {
-    struct chunk_run run = {net, body, arg};
-    pool_run(net->pool, network_n_chunks(net->n), chunk_index, &run);
+    struct chunk_run run = {.net = net, .body = body, .arg = arg};
+    run.n_ranges = net->n_threads < MAX_RANGES ? net->n_threads : MAX_RANGES;
+    for (int32_t i = 0; i < run.n_ranges; i++) {
+        atomic_init(&run.next[i], range_start(&run, i));
+    }
+    pool_run(net->pool, run.n_ranges, chunk_task, &run);
 }
 
 struct source network_source(const struct network *net, int32_t node, int64_t first) {
