@@ -321,6 +321,7 @@ static pare_status save_checkpoint(const struct build *b, const char *top1, stru
         {"pipeline", b->trial->label},
         {"params_json", record_get(&b->rec, COL_params_json)},
         {"pare_version", pare_version()},
+        {"git_commit", record_get(env->common, COL_git_commit)},
         {"top1", top1},
     };
     pare_status status = file_make_dirs(env->checkpoint_dir, err);
