@@ -32,6 +32,17 @@ static void add_step(struct pipeline_spec *p, const char *method, size_t n,
         step->inputs[i] = inputs[i];
 }
 
+static void drop_steps(struct pipeline_spec *p) {
+    for (size_t i = 0; i < p->n_steps; i++) {
+        for (size_t k = 0; k < p->steps[i].n_inputs; k++)
+            param_input_clear(&p->steps[i].inputs[k]);
+        free(p->steps[i].inputs);
+        free(p->steps[i].method);
+    }
+    free(p->steps);
+    *p = (struct pipeline_spec){0};
+}
+
 static struct model *tiny_model(void) {
     struct error err;
     struct model *model;
@@ -347,8 +358,7 @@ static void training_is_shared_and_changes_nothing(void **state) {
         exp.n_seeds = 1;
         for (size_t i = 1; i < 3; i++) {
             struct pipeline_spec *p = &exp.pipelines[i];
-            free(p->steps);
-            *p = (struct pipeline_spec){0};
+            drop_steps(p);
             add_step(p, "magnitude", 2,
                      (struct param_input[]){number("sparsity", 0.5), number("epochs", 4)});
             if (i == 2)
