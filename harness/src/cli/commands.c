@@ -73,7 +73,7 @@ static const char *const info_examples[] = {
 static const struct flag eval_flags[] = {
     {"dataset", "NAME", "Dataset to evaluate on.", 0},
     {"split", "test|val|train", "Default: test.", 0},
-    {"samples", "N", "Only the first N of the split.", 0},
+    {"samples", "N", "Only the first N of the split; default: 0, all.", 0},
     {"backend", "NAME", "Default: auto.", 0},
     {"isa", "NAME", "Force this level of the backend; one that the machine lacks is refused.", 0},
     {"threads", "N", "Default: all cores.", 0},

@@ -221,7 +221,7 @@ static pare_status evaluate(const struct cli *cli, struct model *model, const st
                          "--dataset is missing, wanted a name (see `pare data list`)");
     if (parse_split(cli_value(cli, "split", "test"), err, &options.split) ||
         cli_integer(cli, "threads", 0, 1024, 0, err, &threads) ||
-        cli_integer(cli, "samples", 1, INT64_MAX, 0, err, &options.n_samples))
+        cli_integer(cli, "samples", 0, INT64_MAX, 0, err, &options.n_samples))
         return err->status;
     options.threads = (int32_t)threads;
     struct record rec = {0};
