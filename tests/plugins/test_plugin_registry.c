@@ -119,6 +119,24 @@ static void test_duplicate_id(void **state) {
     registry_destroy(reg);
 }
 
+/* A method without extensions needs no function that says so. */
+static void test_no_extensions(void **state) {
+    (void)state;
+    struct error err;
+    struct registry *reg = new_registry();
+    struct params *params = NULL;
+    struct instance *inst = NULL;
+    struct instance_env env = {0};
+    assert_int_equal(registry_load(reg, wrong("no_extensions"), &err), PARE_OK);
+    struct param_table table = registry_param_table(registry_entry(reg, 0));
+    assert_int_equal(params_resolve(&table, 1, NULL, 0, &err, &params), PARE_OK);
+    assert_int_equal(instance_create(registry_entry(reg, 0), params, 0, &env, &err, &inst),
+                     PARE_OK);
+    instance_destroy(inst, NULL);
+    params_destroy(params);
+    registry_destroy(reg);
+}
+
 /* An extension's table is looked at when an instance is made: scanning calls only the entry. */
 static void test_half_extension(void **state) {
     (void)state;
@@ -266,15 +284,11 @@ static int remove_scratch(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),
-        cmocka_unit_test(test_wrong_plugins),
-        cmocka_unit_test(test_newer_minor),
-        cmocka_unit_test(test_duplicate_id),
-        cmocka_unit_test(test_half_extension),
-        cmocka_unit_test(test_not_elf),
-        cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_other_machine),
-        cmocka_unit_test(test_scan_remembers_rejects),
+        cmocka_unit_test(test_good),          cmocka_unit_test(test_wrong_plugins),
+        cmocka_unit_test(test_newer_minor),   cmocka_unit_test(test_duplicate_id),
+        cmocka_unit_test(test_no_extensions), cmocka_unit_test(test_half_extension),
+        cmocka_unit_test(test_not_elf),       cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_other_machine), cmocka_unit_test(test_scan_remembers_rejects),
         cmocka_unit_test(test_scan_default),
     };
     return cmocka_run_group_tests_name("plugin registry", tests, make_scratch, remove_scratch);

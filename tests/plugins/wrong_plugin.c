@@ -28,6 +28,7 @@ static pare_status apply(void *instance, const pare_graph *graph) {
     return PARE_OK;
 }
 
+#ifndef VARIANT_NO_EXTENSIONS
 static const pare_method_calibrate half = {.struct_size = sizeof half};
 
 static const void *get_extension(const char *id) {
@@ -39,6 +40,7 @@ static const void *get_extension(const char *id) {
     return NULL;
 #endif
 }
+#endif
 
 static const pare_param_desc params[] = {
 #ifdef VARIANT_BAD_DEFAULT
@@ -80,7 +82,9 @@ static const pare_method method = {
 #endif
     .destroy = destroy,
     .apply = apply,
+#ifndef VARIANT_NO_EXTENSIONS
     .get_extension = get_extension,
+#endif
 };
 
 /* A backend that can create an instance but has no run. */

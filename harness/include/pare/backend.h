@@ -76,6 +76,7 @@ struct pare_backend {
     /* images (n,H,W,C) fp32 -> output (n,n_classes) fp32; 1 <= n <= max_batch. [main] [hot] */
     pare_status (*run)(void *executable, const float *images, int32_t n, float *output);
 
+    /* As of a method: the function, or what it returns, may be NULL. [any] */
     const void *(*get_extension)(const char *id);
 };
 

@@ -2,8 +2,8 @@
 /* A method: something that changes a model (a quantizer, a pruner). The host treats one step of a
  * pipeline in this order:
  *     create -> [calibrate: begin, observe..., end] -> apply -> [train: begin, ..., end] -> destroy
- * Calibration runs if the method has that extension and the step's `calibration_samples` is not 0;
- * training, if it has that extension and the step's `epochs` is not 0. After the step the host
+ * Calibration runs if the method has that extension; training, if it has that extension and the
+ * step's `epochs` is not 0. After the step the host
  * verifies what every step so far has established (masked weights are 0, codes in range, scales
  * finite). */
 #ifndef PARE_METHOD_H
@@ -46,7 +46,8 @@ struct pare_method {
      * this NULL. [main] */
     pare_status (*apply)(void *instance, const pare_graph *graph);
 
-    /* The method's side of extension `id` (<pare/ext/...>), or NULL. [any] */
+    /* The method's side of extension `id` (<pare/ext/...>), or NULL. A method without any may leave
+     * the function itself NULL. [any] */
     const void *(*get_extension)(const char *id);
 };
 

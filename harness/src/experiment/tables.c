@@ -23,7 +23,7 @@ static const pare_param_desc calibration_rows[] = {
 static const pare_param_desc training_rows[] = {
     {"epochs", PARE_PARAM_FLOAT, "epochs", 0, 10000, NULL, "0",
      "Passes over the training split; may be a fraction; 0: no training."},
-    {"lr", PARE_PARAM_FLOAT, "", 0, 100, NULL, "0.05", "Peak learning rate."},
+    {"lr", PARE_PARAM_FLOAT, "", 0, 100, NULL, "0.02", "Peak learning rate."},
     {"batch", PARE_PARAM_INT, "images", 1, 4096, NULL, "128", "Images per training step."},
     {"lr_schedule", PARE_PARAM_STRING, "", 0, 0, "linear|cosine|constant", "linear",
      "Learning rate after the warm-up: down to 0, or constant."},

@@ -133,9 +133,9 @@ static pare_status check_method(const pare_plugin *plugin, uint32_t k, struct er
     if (status < 0) {
         return status;
     }
-    const char *const names[] = {"create", "destroy", "get_extension"};
-    const int present[] = {m->create != NULL, m->destroy != NULL, m->get_extension != NULL};
-    return lacks(err, "method", m->id, names, present, 3);
+    const char *const names[] = {"create", "destroy"};
+    const int present[] = {m->create != NULL, m->destroy != NULL};
+    return lacks(err, "method", m->id, names, present, 2);
 }
 
 static pare_status check_backend(const pare_plugin *plugin, uint32_t k, struct error *err) {
@@ -161,11 +161,11 @@ static pare_status check_backend(const pare_plugin *plugin, uint32_t k, struct e
     }
     const char *const names[] = {"probe",           "create",  "destroy",
                                  "supports",        "compile", "executable_destroy",
-                                 "executable_info", "run",     "get_extension"};
-    const int present[] = {
-        b->probe != NULL,           b->create != NULL,  b->destroy != NULL,
-        b->supports != NULL,        b->compile != NULL, b->executable_destroy != NULL,
-        b->executable_info != NULL, b->run != NULL,     b->get_extension != NULL};
+                                 "executable_info", "run"};
+    const int present[] = {b->probe != NULL,           b->create != NULL,
+                           b->destroy != NULL,         b->supports != NULL,
+                           b->compile != NULL,         b->executable_destroy != NULL,
+                           b->executable_info != NULL, b->run != NULL};
     return lacks(err, "backend", b->id, names, present, sizeof present / sizeof present[0]);
 }
 
@@ -211,8 +211,10 @@ pare_status descriptor_check(const pare_plugin *plugin, struct error *err) {
 }
 
 pare_status descriptor_check_extensions(const pare_method *method, struct error *err) {
-    const pare_method_calibrate *calibrate = method->get_extension(PARE_METHOD_CALIBRATE);
-    const pare_method_train *train = method->get_extension(PARE_METHOD_TRAIN);
+    const pare_method_calibrate *calibrate =
+        method->get_extension ? method->get_extension(PARE_METHOD_CALIBRATE) : NULL;
+    const pare_method_train *train =
+        method->get_extension ? method->get_extension(PARE_METHOD_TRAIN) : NULL;
     if (calibrate && calibrate->struct_size < END_OF(pare_method_calibrate, end)) {
         return error_set(err, PARE_E_ABI, "extension %s has %u bytes, wanted at least %u",
                          PARE_METHOD_CALIBRATE, calibrate->struct_size,
