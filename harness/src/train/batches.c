@@ -10,7 +10,8 @@
 enum { IMAGES_PER_TASK = 16 };
 
 int64_t batches_per_epoch(int64_t n, int32_t batch) {
-    return n < 1 ? 0 : (n + batch - 1) / batch;
+    const int64_t most = batch < 1 ? 1 : batch;
+    return n < 1 ? 0 : (n + most - 1) / most;
 }
 
 pare_status batches_create(const struct dataset *ds, int32_t batch, int32_t shift, int32_t flip,
@@ -20,6 +21,10 @@ pare_status batches_create(const struct dataset *ds, int32_t batch, int32_t shif
     if (n < 1 || n > UINT32_MAX) {
         return error_set(err, PARE_E_ARG, "%s: the training split has %lld images, wanted 1..%u",
                          ds->name, (long long)n, UINT32_MAX);
+    }
+    if (ds->dims[2] < 1 || ds->dims[2] > 3) {
+        return error_set(err, PARE_E_ARG, "%s: images have %d channels, wanted 1..3", ds->name,
+                         ds->dims[2]);
     }
     struct batches b = {.ds = ds, .seed = seed, .epoch = -1};
     b.steps_per_epoch = batches_per_epoch(n, batch);
