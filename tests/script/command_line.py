@@ -74,6 +74,7 @@ def usage_errors():
     fails(["bench", "--model", "lenet5", "--threads", "zero"], "--threads is 'zero'")
     fails(["bench", "--model", "lenet5", "--input", "28x28"], "--input is '28x28'")
     fails(["bench", "--model", "lenet5", "--backend", "reff"], "reff", "ref")
+    fails(["bench", "--model", "resnet20", "--input", "8x8x5"], "5 channels")
     fails(["bench", "--model", "lenet66"], "lenet66")
     fails(["bench", "--model", "resnet20", "--option", "shortcut=C"], "shortcut is 'C'")
     fails(["model", "eval", "lenet5", "--dataset", "glyphs"], "without weights")

@@ -3,6 +3,7 @@
 #include "core/alloc.h"
 #include "core/file.h"
 #include "experiment/experiment.h"
+#include "experiment/fill.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -198,6 +199,7 @@ static void every_arm_gives_a_whole_row(void **state) {
             assert_true(real_cell(r, COL_agreement_simulated) > 0.99);
             assert_true(real_cell(r, COL_compression_ratio) > 1);
             assert_int_equal(real_cell(r, COL_weight_bits), 8);
+            assert_int_equal(real_cell(r, COL_activation_bits), 8);
         }
         if (pruned) {
             assert_true(real_cell(r, COL_sparsity_prunable) > 0.49);
@@ -395,6 +397,35 @@ static void assert_refused(struct fixture *f, struct experiment *exp, const char
         fail_msg("message is \"%s\", wanted \"%s\" in it", err.text, wanted);
 }
 
+static void samples_that_cannot_be_kept_end_the_run(void **state) {
+    struct fixture *f = *state;
+    struct experiment exp = make_experiment();
+    struct error err;
+    struct run_summary summary;
+    struct run_options options = {.out_path = f->csv, .samples_path = "/dev/full"};
+    assert_int_equal(run(f, &exp, options, &summary, &err), PARE_E_IO);
+    assert_non_null(strstr(err.text, "/dev/full: cannot write raw samples"));
+    experiment_clear(&exp);
+}
+
+/* Pooling and flattening keep their input's grid, and so its bits. */
+static void activation_bits_are_those_that_layers_read(void **state) {
+    (void)state;
+    struct error err;
+    struct model *model = tiny_model();
+    struct record rec = {0};
+    const float scale = 0.1f;
+    pare_quant quant = {.bits = 4, .qmin = -8, .qmax = 7, .axis = -1, .n = 1, .scale = &scale};
+    int32_t relu = model_find_node(model, "relu1");
+    assert_int_equal(model_set_activation_quant(model, relu, &quant, &err), PARE_OK);
+    assert_int_equal(fill_size(&rec, model, model, &err), PARE_OK);
+    /* conv1 reads 28 * 28 floats, fc 6 * 6 * 4 codes */
+    double wanted = (784 * 32.0 + 144 * 4.0) / (784 + 144);
+    assert_true(strtod(record_get(&rec, COL_activation_bits), NULL) == wanted);
+    record_clear(&rec);
+    model_destroy(model);
+}
+
 static void mistakes_are_found_before_anything_runs(void **state) {
     struct fixture *f = *state;
     struct experiment exp = make_experiment();
@@ -434,6 +465,8 @@ int main(void) {
         TEST(hooks_skip_and_propose),
         TEST(a_failing_trial_costs_itself),
         TEST(training_is_shared_and_changes_nothing),
+        TEST(samples_that_cannot_be_kept_end_the_run),
+        cmocka_unit_test(activation_bits_are_those_that_layers_read),
         TEST(mistakes_are_found_before_anything_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

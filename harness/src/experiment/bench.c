@@ -18,6 +18,10 @@ enum { N_SEEDED_IMAGES = 64 };
 
 static pare_status seeded_dataset(const pare_graph *graph, uint64_t seed, struct error *err,
                                   struct dataset *ds) {
+    if (graph->input_dims[2] > 3) /* struct dataset has a mean for each of three at most */
+        return error_set(err, PARE_E_UNSUPPORTED,
+                         "the model takes images of %d channels: bench makes 1 to 3",
+                         graph->input_dims[2]);
     size_t pixels =
         (size_t)graph->input_dims[0] * (size_t)graph->input_dims[1] * (size_t)graph->input_dims[2];
     size_t n_bytes = N_SEEDED_IMAGES * (pixels + 1);
@@ -237,6 +241,7 @@ pare_status experiment_bench(const struct model *model, const struct registry *r
         record_set_int(rec, COL_threads, options->threads);
         record_set_int(rec, COL_batch, options->batch);
         record_set(rec, COL_scenario, options->scenario);
+        fill_profile(rec, options->profile);
     }
     deployment_destroy(b.dep);
     pool_destroy(b.pool);

@@ -89,7 +89,6 @@ struct run_options {
 
 struct run_summary {
     size_t n_trials, n_arms, n_done, n_failed, n_skipped;
-    size_t first_row; /* this run's rows begin here in the file */
 };
 
 /* Every step of every pipeline is checked (methods, parameters, order) before anything runs. */

@@ -70,6 +70,15 @@ static double mean_weight_bits(const pare_graph *graph) {
     return n > 0 ? bits / n : 32;
 }
 
+/* Bits of a value, 0: float. What only moves values and has no quantization has its input's. */
+static int32_t value_bits(const pare_graph *graph, const pare_node *node) {
+    while (!node->activation.bits &&
+           (node->op == PARE_OP_RELU || node->op == PARE_OP_MAX_POOL ||
+            node->op == PARE_OP_FLATTEN || node->op == PARE_OP_SHORTCUT_A))
+        node = graph->nodes[node->inputs[0]];
+    return node->activation.bits;
+}
+
 /* Over the values that a conv2d or linear reads: those decide the arithmetic. */
 static double mean_activation_bits(const pare_graph *graph) {
     double bits = 0, n = 0;
@@ -79,7 +88,8 @@ static double mean_activation_bits(const pare_graph *graph) {
             continue;
         const pare_node *in = graph->nodes[node->inputs[0]];
         double elems = (double)in->dims[0] * in->dims[1] * in->dims[2];
-        bits += elems * (in->activation.bits ? in->activation.bits : 32);
+        int32_t in_bits = value_bits(graph, in);
+        bits += elems * (in_bits ? in_bits : 32);
         n += elems;
     }
     return n > 0 ? bits / n : 32;
@@ -169,6 +179,12 @@ void fill_execution(struct record *rec, const struct deployment *dep) {
     record_set_int(rec, COL_bytes_resident, dep->info->bytes_resident);
     record_set_int(rec, COL_bytes_activations, dep->info->bytes_activations);
     fill_kernels(rec, dep->info);
+}
+
+void fill_profile(struct record *rec, enum latency_profile profile) {
+    static const char *const names[] = {
+        [PROFILE_QUICK] = "quick", [PROFILE_DEFAULT] = "default", [PROFILE_MLPERF] = "mlperf"};
+    record_set(rec, COL_profile, names[profile]);
 }
 
 void fill_outcome(struct record *rec, pare_status status, const char *error) {

@@ -17,6 +17,8 @@ pare_status fill_size(struct record *rec, const struct model *model, const struc
 
 void fill_execution(struct record *rec, const struct deployment *dep);
 
+void fill_profile(struct record *rec, enum latency_profile profile);
+
 /* schema, time, status: what every row has. `error` "" is status ok. */
 void fill_outcome(struct record *rec, pare_status status, const char *error);
 

@@ -41,6 +41,7 @@ struct runner {
     FILE *samples;
     struct table *plan; /* dry run */
     int64_t start_ns;
+    size_t n_trials_run; /* those resumed with nothing to do left out */
 };
 
 /* ---- checking ---- */
@@ -118,7 +119,6 @@ static pare_status read_done(struct runner *r, struct error *err) {
             snprintf(r->done[r->n_done++], sizeof *r->done, "%s", record_get(&rows[i], COL_arm_id));
     }
     record_rows_free(rows, n_rows);
-    r->summary->first_row = n_rows;
     return r->done ? PARE_OK : error_set(err, PARE_E_NOMEM, "out of memory for the rows done");
 }
 
@@ -262,8 +262,8 @@ static pare_status emit(void *context, const struct record *rec, struct error *e
     struct runner *r = context;
     if (record_append(r->file, rec, err) != PARE_OK)
         return err->status;
-    if (r->samples)
-        fflush(r->samples);
+    if (r->samples && (fflush(r->samples) != 0 || ferror(r->samples)))
+        return error_set(err, PARE_E_IO, "%s: cannot write raw samples", r->options->samples_path);
     int ok = strcmp(record_get(rec, COL_status), "ok") == 0;
     if (ok)
         r->summary->n_done++;
@@ -294,6 +294,7 @@ static pare_status emit_failures(struct runner *r, const struct trial *trial,
         record_set_int(&rec, COL_threads, arm->threads);
         record_set_int(&rec, COL_batch, arm->batch);
         record_set(&rec, COL_scenario, arm->scenario);
+        fill_profile(&rec, r->options->profile);
         fill_outcome(&rec, why->status, why->text);
         pare_status status = emit(r, &rec, err);
         record_clear(&rec);
@@ -306,12 +307,14 @@ static pare_status emit_failures(struct runner *r, const struct trial *trial,
 static void announce(const struct runner *r, const struct trial *trial) {
     if (r->options->quiet)
         return;
+    /* With a filter or a shard, trials that will be left out count here too: no promises then. */
+    int is_part = r->options->filter || r->options->shard_count > 1;
     size_t n_total = r->exp->n_pipelines * r->exp->n_seeds;
     char left[32] = "";
-    size_t n_before = r->summary->n_trials - 1;
-    if (n_before > 0) {
+    if (r->n_trials_run > 0 && !is_part) {
         double seconds = (double)(clock_ns() - r->start_ns) * 1e-9;
-        format_duration(seconds / (double)n_before * (double)(n_total - n_before), left);
+        size_t n_left = n_total - (r->summary->n_trials - 1);
+        format_duration(seconds / (double)r->n_trials_run * (double)n_left, left);
     }
     fprintf(stderr, "[%zu/%zu] %s, seed %llu%s%s%s\n", r->summary->n_trials, n_total, trial->label,
             (unsigned long long)trial->seed, left[0] ? " (about " : "", left,
@@ -329,6 +332,7 @@ static pare_status do_trial(struct runner *r, struct trial *trial, size_t seed_i
         return PARE_OK;
     }
     announce(r, trial);
+    r->n_trials_run++;
     const struct base *base = NULL;
     struct error base_err;
     if (get_base(r, seed_index, &base_err, &base) != PARE_OK)

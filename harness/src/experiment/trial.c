@@ -217,10 +217,6 @@ static pare_status measure_latency(struct build *b, const struct arm_spec *arm, 
     return status;
 }
 
-static const char *profile_name(enum latency_profile profile) {
-    return profile == PROFILE_QUICK ? "quick" : profile == PROFILE_DEFAULT ? "default" : "mlperf";
-}
-
 static void start_row(const struct build *b, const struct arm_spec *arm, struct record *rec) {
     char arm_id[17];
     copy_record(b->env->common, rec);
@@ -231,7 +227,7 @@ static void start_row(const struct build *b, const struct arm_spec *arm, struct 
     record_set_int(rec, COL_threads, arm->threads);
     record_set_int(rec, COL_batch, arm->batch);
     record_set(rec, COL_scenario, arm->scenario);
-    record_set(rec, COL_profile, profile_name(b->env->options->profile));
+    fill_profile(rec, b->env->options->profile);
 }
 
 /* An arm's accuracy is that of its backend: measured once per backend and copied. */
@@ -307,10 +303,12 @@ static pare_status save_checkpoint(const struct build *b, const char *top1, stru
                      ? alloc_printf("%s/%s.safetensors", env->checkpoint_dir, env->exp->checkpoint)
                      : alloc_printf("%s/%s-%s.safetensors", env->checkpoint_dir,
                                     env->exp->checkpoint, b->trial->id);
-    char *base = NULL;
-    if (!path || base_identity(env->exp, err, &base) != PARE_OK) {
-        free(path);
+    if (!path)
         return error_set(err, PARE_E_NOMEM, "out of memory for a checkpoint");
+    char *base = NULL;
+    if (base_identity(env->exp, err, &base) != PARE_OK) {
+        free(path);
+        return err->status;
     }
     const struct model_note notes[] = {
         {"dataset", env->exp->dataset},
