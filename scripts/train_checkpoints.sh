@@ -6,6 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- lenet300-mnist lenet5-mnist resnet20-mnist lenet5-glyphs
 
+mkdir -p datasets/checkpoints
 for name in "$@"; do
     build/release/pare run scripts/seeds/checkpoints.lua --set name="$name" --profile quick \
         --out results/runs/checkpoints.csv
