@@ -25,7 +25,8 @@ struct script *binding_script(lua_State *L);
 /* Makes `pare` what require "pare" gives. arg of the sandbox_call: struct script *. */
 int binding_open(lua_State *L);
 
-/* Pushes text from a command line: "true", "false" and whatever reads as a number get their type. */
+/* Pushes text from a command line: "true", "false" and whatever reads as a number get their type.
+ */
 void binding_push_typed(lua_State *L, const char *text);
 
 /* A --set that the script never read is an error. */

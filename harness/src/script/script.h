@@ -27,9 +27,9 @@ struct experiment *script_experiment(struct script *script); /* borrowed */
 void script_destroy(struct script *script);
 
 /* Builds a model described in scripts/lib/models.lua ("resnet20") or in a Lua file of the same form
- * ("nets.lua:mine"), with options given as inputs (shortcut = "B"; those from a command line get the
- * type they look like); weights are zero until model_init_weights or a load. input_dims NULL and
- * n_classes 0: as the description says. */
+ * ("nets.lua:mine"), with options given as inputs (shortcut = "B"; those from a command line get
+ * the type they look like); weights are zero until model_init_weights or a load. input_dims NULL
+ * and n_classes 0: as the description says. */
 pare_status script_build_model(const char *name, const int32_t input_dims[3], int32_t n_classes,
                                const struct param_input *options, size_t n_options,
                                struct error *err, struct model **out);
