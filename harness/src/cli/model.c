@@ -11,8 +11,9 @@
 #include <string.h>
 
 /* Notes on where a file comes from, as runs and `pare model quantize` write them. */
-static const char *const note_keys[] = {"dataset",  "experiment",  "script",       "seed", "base",
-                                        "pipeline", "params_json", "pare_version", "top1"};
+static const char *const note_keys[] = {"dataset",    "experiment", "script",      "seed",
+                                        "base",       "pipeline",   "params_json", "pare_version",
+                                        "git_commit", "top1"};
 #define N_NOTES (sizeof note_keys / sizeof *note_keys)
 
 /* ---- info ---- */
