@@ -55,8 +55,8 @@ void trial_make_id(const struct experiment *exp, const char *base_identity,
                    const char *pipeline_json, uint64_t seed, char id[17]);
 void trial_make_arm_id(const char *trial_id, const struct arm_spec *arm, char id[17]);
 
-/* Builds and measures. Every arm gives exactly one row to `emit`, also when it failed; only a
- * failure of emit itself (a full disk) is returned. */
+/* Builds and measures. Every arm gives exactly one row to `emit`, also when it failed; only
+ * failures of emit itself and of saving the checkpoint (a full disk) are returned. */
 typedef pare_status (*trial_emit)(void *context, const struct record *rec, struct error *err);
 pare_status trial_run(const struct trial_env *env, const struct trial *trial, trial_emit emit,
                       void *context, struct error *err);
