@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* Vectors of 256 bits, for the levels that have no longer ones. */
+#ifndef BACKENDS_X86_LEVEL_AVX2_H
+#define BACKENDS_X86_LEVEL_AVX2_H
+
+#include "x86.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+#define LANES 8
+
+typedef __m256 VF;
+typedef __m256i VI;
+
+INLINE VF vf_load(const float *x) {
+    return _mm256_loadu_ps(x);
+}
+INLINE VF vf_set1(float x) {
+    return _mm256_set1_ps(x);
+}
+INLINE VF vf_add(VF a, VF b) {
+    return _mm256_add_ps(a, b);
+}
+INLINE VF vf_mul(VF a, VF b) {
+    return _mm256_mul_ps(a, b);
+}
+INLINE VF vf_madd(VF acc, VF a, VF w) {
+    return _mm256_fmadd_ps(a, w, acc);
+}
+INLINE VF vf_min(VF a, VF b) {
+    return _mm256_min_ps(a, b);
+}
+INLINE VF vf_max(VF a, VF b) {
+    return _mm256_max_ps(a, b);
+}
+INLINE VI vf_to_int(VF a) {
+    return _mm256_cvtps_epi32(a);
+}
+INLINE VF vi_to_float(VI a) {
+    return _mm256_cvtepi32_ps(a);
+}
+INLINE VI vi_load(const int32_t *x) {
+    return _mm256_loadu_si256((const __m256i *)(const void *)x);
+}
+INLINE VI vi_set1(int32_t x) {
+    return _mm256_set1_epi32(x);
+}
+INLINE VI vi_add(VI a, VI b) {
+    return _mm256_add_epi32(a, b);
+}
+
+/* Codes are 0..255, so that no pack saturates. Packing works within halves: the dwords are then in
+ * the order c0 low, c1 low, c0 high, c1 high. */
+INLINE void store_codes(const struct x86_tiles *t, char *y, int vectors, VI c0, VI c1) {
+    __m256i words = _mm256_packs_epi32(c0, c1);
+    __m256i bytes = _mm256_packus_epi16(words, words);
+    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 0, 0, 0, 0));
+    __m128i low = _mm256_castsi256_si128(bytes);
+    if (t->n == vectors * LANES) {
+        if (vectors > 1) {
+            _mm_storeu_si128((__m128i *)(void *)y, low);
+        } else {
+            _mm_storel_epi64((__m128i *)(void *)y, low);
+        }
+        return;
+    }
+    char buffer[2 * LANES];
+    _mm_storeu_si128((__m128i *)(void *)buffer, low);
+    memcpy(y, buffer, (size_t)t->n);
+}
+INLINE void store_f32(const struct x86_tiles *t, char *y, int vectors, VF f0, VF f1) {
+    if (t->n == vectors * LANES) {
+        _mm256_storeu_ps((float *)(void *)y, f0);
+        if (vectors > 1) {
+            _mm256_storeu_ps((float *)(void *)y + LANES, f1);
+        }
+        return;
+    }
+    float buffer[2 * LANES];
+    _mm256_storeu_ps(buffer, f0);
+    _mm256_storeu_ps(buffer + LANES, f1);
+    memcpy(y, buffer, (size_t)t->n * sizeof(float));
+}
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/* SSE2, which every x86-64 has. */
+#include "x86.h"
+
+#include <emmintrin.h>
+#include <string.h>
+
+#define LEVEL sse
+#define DOT X86_DOT_PAIRS
+
+#define INLINE static inline __attribute__((always_inline))
+#define LANES 4
+
+typedef __m128 VF;
+typedef __m128i VI;
+
+INLINE VF vf_load(const float *x) {
+    return _mm_loadu_ps(x);
+}
+INLINE VF vf_set1(float x) {
+    return _mm_set1_ps(x);
+}
+INLINE VF vf_add(VF a, VF b) {
+    return _mm_add_ps(a, b);
+}
+INLINE VF vf_mul(VF a, VF b) {
+    return _mm_mul_ps(a, b);
+}
+INLINE VF vf_madd(VF acc, VF a, VF w) {
+    return _mm_add_ps(acc, _mm_mul_ps(a, w));
+}
+INLINE VF vf_min(VF a, VF b) {
+    return _mm_min_ps(a, b);
+}
+INLINE VF vf_max(VF a, VF b) {
+    return _mm_max_ps(a, b);
+}
+INLINE VI vf_to_int(VF a) {
+    return _mm_cvtps_epi32(a);
+}
+INLINE VF vi_to_float(VI a) {
+    return _mm_cvtepi32_ps(a);
+}
+INLINE VI vi_load(const int32_t *x) {
+    return _mm_loadu_si128((const __m128i *)(const void *)x);
+}
+INLINE VI vi_set1(int32_t x) {
+    return _mm_set1_epi32(x);
+}
+INLINE VI vi_add(VI a, VI b) {
+    return _mm_add_epi32(a, b);
+}
+
+/* Codes are 0..255, so that no pack saturates. */
+INLINE void store_codes(const struct x86_tiles *t, char *y, int vectors, VI c0, VI c1) {
+    __m128i words = _mm_packs_epi32(c0, c1);
+    __m128i bytes = _mm_packus_epi16(words, words);
+    if (vectors > 1 && t->n == 2 * LANES) {
+        _mm_storel_epi64((__m128i *)(void *)y, bytes);
+        return;
+    }
+    char buffer[2 * LANES];
+    _mm_storel_epi64((__m128i *)(void *)buffer, bytes);
+    memcpy(y, buffer, (size_t)t->n);
+}
+INLINE void store_f32(const struct x86_tiles *t, char *y, int vectors, VF f0, VF f1) {
+    if (t->n == vectors * LANES) {
+        _mm_storeu_ps((float *)(void *)y, f0);
+        if (vectors > 1) {
+            _mm_storeu_ps((float *)(void *)y + LANES, f1);
+        }
+        return;
+    }
+    float buffer[2 * LANES];
+    _mm_storeu_ps(buffer, f0);
+    _mm_storeu_ps(buffer + LANES, f1);
+    memcpy(y, buffer, (size_t)t->n * sizeof(float));
+}
+
+/* Codes 0 and 2, 1 and 3 of four, widened to int16. */
+typedef struct {
+    __m128i even, odd;
+} i8_act;
+typedef struct {
+    __m128i even, odd;
+} i8_weight;
+#define i8_WEIGHT_BYTES (LANES * 8)
+
+INLINE i8_act i8_broadcast(const char *x) {
+    int32_t four;
+    memcpy(&four, x, sizeof four);
+    __m128i a = _mm_set1_epi32(four);
+    return (i8_act){_mm_and_si128(a, _mm_set1_epi16(255)), _mm_srli_epi16(a, 8)};
+}
+INLINE i8_weight i8_load_weight(const char *w) {
+    return (i8_weight){_mm_loadu_si128((const __m128i *)(const void *)w),
+                       _mm_loadu_si128((const __m128i *)(const void *)(w + LANES * 4))};
+}
+INLINE __m128i i8_dot(__m128i acc, i8_act a, i8_weight w) {
+    acc = _mm_add_epi32(acc, _mm_madd_epi16(a.even, w.even));
+    return _mm_add_epi32(acc, _mm_madd_epi16(a.odd, w.odd));
+}
+
+#include "tiles.inc"
+#include "tiles_short.inc"
+#include "steps.inc"
