@@ -8,8 +8,14 @@
 struct ctx {
     const pare_graph *g;
     struct naive_value *v;
+    const struct naive_value *given; /* NULL, or what is read where it is made */
     int simulated;
 };
+
+/* The value that a reader of node i reads. */
+static const struct naive_value *input_of(const struct ctx *c, int32_t i) {
+    return c->given && c->given[i].made ? &c->given[i] : &c->v[i];
+}
 
 static int64_t elems(const pare_node *n) {
     return (int64_t)n->dims[0] * n->dims[1] * n->dims[2];
@@ -73,12 +79,18 @@ static int64_t requant(float product, const pare_quant *q, int relu) {
     return clamp64(z + round_even(p), relu ? z : q->qmin, q->qmax);
 }
 
-static void set_real(struct ctx *c, int32_t node, float *real) {
+int64_t naive_quantize(float x, const pare_quant *q) {
+    return requant(x / q->scale[0], q, 0);
+}
+
+/* Takes real and slack (NULL: exact). */
+static void set_real(struct ctx *c, int32_t node, float *real, float *slack) {
     struct naive_value *v = &c->v[node];
     pare_quant q = quant_of(c->g, node);
     v->made = 1;
     v->n = elems(c->g->nodes[node]);
     v->real = real;
+    v->slack = slack;
     if (q.bits == 0) {
         return;
     }
@@ -92,9 +104,9 @@ static void set_real(struct ctx *c, int32_t node, float *real) {
     v->quant = q;
     v->codes = calloc((size_t)v->n, sizeof *v->codes);
     for (int64_t k = 0; k < v->n; k++) {
-        v->codes[k] = requant(real[k] / q.scale[0], &q, 0);
+        v->codes[k] = naive_quantize(real[k], &q);
     }
-    free(real);
+    v->before = real;
     v->real = NULL;
 }
 
@@ -109,7 +121,7 @@ static int64_t *set_codes(struct ctx *c, int32_t node, const pare_quant *q) {
 
 /* A value in float: as it is, or dequantized. Freed by the caller. */
 static float *as_real(const struct ctx *c, int32_t node) {
-    const struct naive_value *v = &c->v[node];
+    const struct naive_value *v = input_of(c, node);
     float *x = floats(v->n);
     for (int64_t k = 0; k < v->n; k++) {
         x[k] =
@@ -147,7 +159,7 @@ static void product(struct ctx *c, const pare_node *n) {
     }
     end = relu ? relu : end;
     pare_quant q = relu && relu->activation.bits == 0 ? n->activation : end->activation;
-    const struct naive_value *x = &c->v[n->inputs[0]];
+    const struct naive_value *x = input_of(c, n->inputs[0]);
     const pare_node *reach = end;
     while (reach) {
         if (reach->index == g->n_nodes - 1) {
@@ -167,6 +179,7 @@ static void product(struct ctx *c, const pare_node *n) {
     int ocs = n->dims[2];
     float *xr = as_real(c, n->inputs[0]);
     float *real = floats(elems(n));
+    float *slack = integer ? NULL : floats(elems(n));
     int64_t *codes = integer && q.bits != 0 ? set_codes(c, end->index, &q) : NULL;
     for (int y = 0; y < oh; y++) {
         for (int xx = 0; xx < ow; xx++) {
@@ -186,6 +199,7 @@ static void product(struct ctx *c, const pare_node *n) {
                 int64_t acc = 0;
                 float sum = (float)(b * gain + shift);
                 long double wide = (long double)sum;
+                double magnitude = fabs((double)sum);
                 for (int i = 0; i < kh; i++) {
                     for (int j = 0; j < kw; j++) {
                         for (int ic = 0; ic < ics; ic++) {
@@ -201,6 +215,7 @@ static void product(struct ctx *c, const pare_node *n) {
                             float weight = (float)((double)w->data[wi] * gain);
                             float term = xr[from] * weight;
                             sum = sum + term;
+                            magnitude += fabs((double)xr[from] * (double)weight);
                             wide += (long double)xr[from] * (long double)weight;
                         }
                     }
@@ -212,6 +227,10 @@ static void product(struct ctx *c, const pare_node *n) {
                     codes[o] = requant(biased, &q, relu != NULL);
                     continue;
                 }
+                if (slack) {
+                    int n_terms = kh * kw * ics;
+                    slack[o] = (float)(2.0 * (n_terms + 2) * 0x1p-24 * magnitude);
+                }
                 real[o] = integer ? biased : c->simulated ? (float)wide : sum;
                 real[o] = relu && real[o] < 0.0f ? 0.0f : real[o];
             }
@@ -221,7 +240,7 @@ static void product(struct ctx *c, const pare_node *n) {
     if (codes) {
         free(real);
     } else {
-        set_real(c, end->index, real);
+        set_real(c, end->index, real, slack);
     }
 }
 
@@ -230,8 +249,8 @@ static void add(struct ctx *c, const pare_node *n) {
     relu = n->activation.bits != 0 && relu && relu->activation.bits != 0 ? NULL : relu;
     const pare_node *end = relu ? relu : n;
     pare_quant q = end->activation.bits ? end->activation : n->activation;
-    const struct naive_value *a = &c->v[n->inputs[0]];
-    const struct naive_value *b = &c->v[n->inputs[1]];
+    const struct naive_value *a = input_of(c, n->inputs[0]);
+    const struct naive_value *b = input_of(c, n->inputs[1]);
     if (a->codes && b->codes && q.bits) {
         int64_t *codes = set_codes(c, end->index, &q);
         float ma = (float)((double)a->quant.scale[0] / (double)q.scale[0]);
@@ -250,13 +269,13 @@ static void add(struct ctx *c, const pare_node *n) {
         x[k] = relu && x[k] < 0.0f ? 0.0f : x[k];
     }
     free(y);
-    set_real(c, end->index, x);
+    set_real(c, end->index, x, NULL);
 }
 
 /* max, average, global average, shortcut: one output element from a window of its channel. */
 static void window(struct ctx *c, const pare_node *n) {
     const pare_node *in = c->g->nodes[n->inputs[0]];
-    const struct naive_value *x = &c->v[n->inputs[0]];
+    const struct naive_value *x = input_of(c, n->inputs[0]);
     int average = n->op == PARE_OP_AVG_POOL || n->op == PARE_OP_GLOBAL_AVG_POOL;
     int global = n->op == PARE_OP_GLOBAL_AVG_POOL;
     int shortcut = n->op == PARE_OP_SHORTCUT_A;
@@ -308,13 +327,13 @@ static void window(struct ctx *c, const pare_node *n) {
     if (integer) {
         free(real);
     } else {
-        set_real(c, n->index, real);
+        set_real(c, n->index, real, NULL);
     }
 }
 
 /* relu, flatten, batch norm and softmax that stand alone. */
 static void pointwise(struct ctx *c, const pare_node *n) {
-    const struct naive_value *x = &c->v[n->inputs[0]];
+    const struct naive_value *x = input_of(c, n->inputs[0]);
     pare_quant q = quant_of(c->g, n->index);
     int moves = n->op == PARE_OP_RELU || n->op == PARE_OP_FLATTEN;
     if (moves && x->codes) {
@@ -358,7 +377,7 @@ static void pointwise(struct ctx *c, const pare_node *n) {
             y[k] = relu && y[k] < 0.0f ? 0.0f : y[k];
         }
     }
-    set_real(c, end->index, y);
+    set_real(c, end->index, y, NULL);
 }
 
 static void run(struct ctx *c, const float *image, float *output) {
@@ -368,7 +387,7 @@ static void run(struct ctx *c, const float *image, float *output) {
         const pare_node *n = g->nodes[i];
         int ready = !c->v[i].made;
         for (int32_t k = 0; k < n->n_inputs; k++) {
-            ready &= c->v[n->inputs[k]].made;
+            ready &= input_of(c, n->inputs[k])->made;
         }
         if (!ready) {
             continue;
@@ -376,7 +395,7 @@ static void run(struct ctx *c, const float *image, float *output) {
         if (n->op == PARE_OP_INPUT) {
             float *copy = floats(elems(n));
             memcpy(copy, image, (size_t)elems(n) * sizeof *copy);
-            set_real(c, 0, copy);
+            set_real(c, 0, copy, NULL);
         } else if (n->op == PARE_OP_CONV2D || n->op == PARE_OP_LINEAR) {
             product(c, n);
         } else if (n->op == PARE_OP_ADD) {
@@ -388,6 +407,9 @@ static void run(struct ctx *c, const float *image, float *output) {
             pointwise(c, n);
         }
     }
+    if (output == NULL) {
+        return;
+    }
     float *last = as_real(c, g->n_nodes - 1);
     memcpy(output, last, (size_t)elems(g->nodes[g->n_nodes - 1]) * sizeof *last);
     free(last);
@@ -396,6 +418,11 @@ static void run(struct ctx *c, const float *image, float *output) {
 void naive_run(const pare_graph *graph, const float *image, struct naive_value *values,
                float *output) {
     run(&(struct ctx){.g = graph, .v = values, .simulated = 0}, image, output);
+}
+
+void naive_run_on(const pare_graph *graph, const float *image, const struct naive_value *given,
+                  struct naive_value *values) {
+    run(&(struct ctx){.g = graph, .v = values, .given = given}, image, NULL);
 }
 
 void naive_simulate(const pare_graph *graph, const float *image, struct naive_value *values,
@@ -407,5 +434,7 @@ void naive_free(const pare_graph *graph, struct naive_value *values) {
     for (int32_t i = 0; i < graph->n_nodes; i++) {
         free(values[i].real);
         free(values[i].codes);
+        free(values[i].slack);
+        free(values[i].before);
     }
 }

@@ -14,11 +14,22 @@ struct naive_value {
     float *real;      /* (n), or NULL */
     int64_t *codes;   /* (n), or NULL */
     pare_quant quant; /* of the codes */
+    /* What a backend that sums floats in another order may differ by, from README.md; NULL: exact.
+     * Codes then lie between those of before - slack and before + slack. */
+    float *slack;  /* (n) */
+    float *before; /* (n) codes with slack: what was quantized */
 };
 
 /* Runs one image; values (n_nodes) is filled, freed with naive_free. output (n_classes). */
 void naive_run(const pare_graph *graph, const float *image, struct naive_value *values,
                float *output);
+/* The same, but each node reads its inputs from `given` where that has them (a backend's own
+ * values): so each operator is judged alone, and a float that differs in its last bits does not
+ * change what follows. */
+void naive_run_on(const pare_graph *graph, const float *image, const struct naive_value *given,
+                  struct naive_value *values);
+/* The code of x on grid q. */
+int64_t naive_quantize(float x, const pare_quant *q);
 void naive_free(const pare_graph *graph, struct naive_value *values);
 
 /* The same with every value in float and the quantized ones rounded to their grid ("simulated"): in

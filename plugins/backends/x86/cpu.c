@@ -10,7 +10,7 @@
 #define XCR0_ZMM 0xe6u /* and opmask, upper ZMM, ZMM16..31 */
 
 __attribute__((target("xsave"))) static uint64_t read_xcr0(void) {
-    return _xgetbv(0);
+    return (uint64_t)_xgetbv(0);
 }
 
 static int has_all(uint32_t reg, uint32_t bits) {
@@ -43,16 +43,23 @@ uint32_t x86_cpu_features(void) {
     return features;
 }
 
-const struct x86_kernels *x86_find_kernels(uint32_t features, const char *isa) {
-    static const struct x86_kernels *const levels[] = {
-#define X86_LEVEL(NAME, ISA, NEEDS) &x86_kernels_##NAME,
+const struct x86_level *x86_levels(int32_t *n) {
+    static const struct x86_level levels[] = {
+#define X86_LEVEL(NAME, ISA, NEEDS) {ISA, NEEDS, &x86_kernels_##NAME},
 #include "kernels.inc"
 #undef X86_LEVEL
     };
-    for (size_t k = sizeof levels / sizeof *levels; k-- > 0;) {
-        if (has_all(features, levels[k]->needs) &&
-            (isa == NULL || strcmp(isa, levels[k]->isa) == 0)) {
-            return levels[k];
+    *n = (int32_t)(sizeof levels / sizeof *levels);
+    return levels;
+}
+
+const struct x86_level *x86_find_level(uint32_t features, const char *isa) {
+    int32_t n;
+    const struct x86_level *levels = x86_levels(&n);
+    for (int32_t k = n; k-- > 0;) {
+        if (has_all(features, levels[k].needs) &&
+            (isa == NULL || strcmp(isa, levels[k].isa) == 0)) {
+            return &levels[k];
         }
     }
     return NULL;

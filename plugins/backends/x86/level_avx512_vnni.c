@@ -22,4 +22,5 @@ INLINE __m512i i8_dot(__m512i acc, i8_act a, i8_weight w) {
 
 #include "tiles.inc"
 #include "tiles_512.inc"
+
 #include "steps.inc"

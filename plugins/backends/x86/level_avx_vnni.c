@@ -22,4 +22,5 @@ INLINE __m256i i8_dot(__m256i acc, i8_act a, i8_weight w) {
 
 #include "tiles.inc"
 #include "tiles_short.inc"
+
 #include "steps.inc"

@@ -103,4 +103,5 @@ INLINE __m128i i8_dot(__m128i acc, i8_act a, i8_weight w) {
 
 #include "tiles.inc"
 #include "tiles_short.inc"
+
 #include "steps.inc"

@@ -23,8 +23,8 @@ uint32_t x86_cpu_features(void);
 /* ---- values in memory ---- */
 
 /* Samples one after another; each is H + 2 border_h rows of W + 2 border_w pixels of C elements.
- * Borders hold the code of zero. Codes of 8 bits and less are stored as code + 128 in a byte, because
- * the dot product instructions multiply unsigned by signed bytes. */
+ * Borders hold the code of zero. Codes of 8 bits and less are stored as code + 128 in a byte,
+ * because the dot product instructions multiply unsigned by signed bytes. */
 struct x86_layout {
     int32_t h, w, c;
     int32_t border_h, border_w;
@@ -46,7 +46,8 @@ struct x86_block {
     int32_t params;         /* index of its first start, multiplier and bias */
 };
 
-/* How n positions are cut into tiles: n_tiles[0] of positions[0], then n_tiles[1] of positions[1]. */
+/* How n positions are cut into tiles: n_tiles[0] of positions[0], then n_tiles[1] of positions[1].
+ */
 struct x86_split {
     int32_t positions[2], n_tiles[2];
 };
@@ -72,8 +73,8 @@ struct x86_step {
 
 /* Work for one call of a tile kernel: n_rows rows of n_tiles tiles of P positions, one block. */
 struct x86_tiles {
-    const char *x; /* the first position's window */
-    char *y;       /* its output channels */
+    const char *x;                      /* the first position's window */
+    char *y;                            /* its output channels */
     int64_t x_step_bytes, y_step_bytes; /* between positions */
     int64_t x_row_bytes, y_row_bytes;   /* between rows */
     int32_t n_tiles, n_rows;
@@ -82,10 +83,10 @@ struct x86_tiles {
     const char *weights;
     const int32_t *start;
     const float *multiplier, *bias;
-    int32_t n; /* output channels */
-    int32_t is_f32; /* the output */
-    int32_t relu;   /* of an f32 output */
-    int32_t zero;   /* the rest: of codes, as they are stored */
+    int32_t n;       /* output channels */
+    int32_t is_f32;  /* the output */
+    int32_t relu;    /* of an f32 output */
+    int32_t zero;    /* the rest: of codes, as they are stored */
     float low, high; /* clamp bounds less the zero point */
 };
 
@@ -113,8 +114,6 @@ struct x86_call {
 
 /* What a level gives. [any] [hot] */
 struct x86_kernels {
-    const char *isa;
-    uint32_t needs; /* set of X86_HAS_* */
     int32_t lanes;
     enum x86_dot dot;
     int32_t max_positions[2][3]; /* [f32, i8][vectors] */
@@ -130,11 +129,21 @@ struct x86_kernels {
 #include "kernels.inc"
 #undef X86_LEVEL
 
+struct x86_level {
+    const char *isa;
+    uint32_t needs; /* set of X86_HAS_* */
+    const struct x86_kernels *kernels;
+};
+
+/* All levels, the best last. [any] */
+const struct x86_level *x86_levels(int32_t *n);
+
 /* The level called `isa`, NULL: the best, among those that `features` allow; NULL when it is not
  * known or lacking. [any] */
-const struct x86_kernels *x86_find_kernels(uint32_t features, const char *isa);
+const struct x86_level *x86_find_level(uint32_t features, const char *isa);
 
-/* An instance that believes it has these features only, so that a test can be any processor. [main] */
+/* An instance that believes it has these features only, so that a test can be any processor. [main]
+ */
 pare_status x86_create_with(const pare_host *host, uint32_t features, void **instance);
 
 /* n positions in tiles of at most `most`, as equal as can be. [any] */
@@ -143,9 +152,9 @@ struct x86_split x86_split_positions(int32_t n, int32_t most);
 /* ---- planning and packing (plan.c, pack.c) ---- */
 
 struct x86_plan {
-    struct lower_plan low;       /* its steps and values are this plan's own */
-    struct x86_layout *layouts;  /* by value */
-    struct lower_plan *lowered;  /* owns the weights until they are dropped */
+    struct lower_plan low;      /* its steps and values are this plan's own */
+    struct x86_layout *layouts; /* by value */
+    struct lower_plan *lowered; /* owns the weights until they are dropped */
 };
 
 /* Lowers the graph; decides where borders lie, adds the copies that need, and plans the arena. What

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/* Weights in the order in which the tiles read them. */
+#include "x86.h"
+
+#include <string.h>
+
+void *x86_keep(struct x86_packer *packer, int64_t n, size_t size) {
+    size_t bytes = (size_t)n * size;
+    void *ptr = packer->host->alloc(packer->host, bytes > 0 ? bytes : 1);
+    if (ptr != NULL) {
+        memset(ptr, 0, bytes);
+        packer->bytes_resident += (int64_t)bytes;
+    }
+    return ptr;
+}
+
+/* Input channels of a run times taps: elements that lie side by side in the input. */
+static int64_t run_elems(const struct lower_step *s) {
+    int64_t per_group = s->in_c / s->groups;
+    return s->groups == 1 ? s->kernel_w * per_group : per_group;
+}
+
+static int plan_runs(struct x86_packer *packer, const struct lower_step *s, struct x86_product *p) {
+    const struct x86_layout *in = &packer->plan->layouts[s->in[0]];
+    int32_t per_row = s->groups == 1 ? 1 : s->kernel_w;
+    int64_t elems = run_elems(s);
+    p->n_runs = s->kernel_h * per_row;
+    p->k_steps = (int32_t)(s->arith == LOWER_I8 ? (elems + 3) / 4 : elems);
+    p->run_bytes = x86_keep(packer, p->n_runs, sizeof *p->run_bytes);
+    if (p->run_bytes == NULL) {
+        return 0;
+    }
+    for (int32_t r = 0; r < p->n_runs; r++) {
+        p->run_bytes[r] =
+            r / per_row * in->row_bytes + (int64_t)(r % per_row) * s->in_c * in->elem_bytes;
+    }
+    return 1;
+}
+
+/* Bytes of one step's weights for one vector of output channels. */
+static int64_t step_bytes(const struct x86_packer *packer, const struct lower_step *s) {
+    int pairs = s->arith == LOWER_I8 && packer->kernels->dot == X86_DOT_PAIRS;
+    return (int64_t)packer->kernels->lanes * (pairs ? 8 : 4);
+}
+
+/* Cuts each group's output channels into blocks of two vectors, and of one where that is enough. */
+static int plan_blocks(struct x86_packer *packer, const struct lower_step *s, struct x86_product *p,
+                       int64_t *weights_bytes, int32_t *n_params) {
+    int32_t lanes = packer->kernels->lanes;
+    int32_t per_group = s->out_c / s->groups;
+    int64_t per_vector = p->n_runs * (int64_t)p->k_steps * step_bytes(packer, s);
+    int32_t in_bytes = s->in_c / s->groups * (int32_t)lower_rep_bytes(s->arith);
+    p->n_blocks = s->groups * ((per_group + 2 * lanes - 1) / (2 * lanes));
+    p->blocks = x86_keep(packer, p->n_blocks, sizeof *p->blocks);
+    if (p->blocks == NULL) {
+        return 0;
+    }
+    *weights_bytes = 0;
+    *n_params = 0;
+    struct x86_block *block = p->blocks;
+    for (int32_t g = 0; g < s->groups; g++) {
+        for (int32_t c = 0; c < per_group; c += 2 * lanes, block++) {
+            int32_t n = per_group - c < 2 * lanes ? per_group - c : 2 * lanes;
+            *block = (struct x86_block){.first = g * per_group + c,
+                                        .n = n,
+                                        .vectors = n > lanes ? 2 : 1,
+                                        .first_in_bytes = g * in_bytes,
+                                        .weights_bytes = *weights_bytes,
+                                        .params = *n_params};
+            *weights_bytes += per_vector * block->vectors;
+            *n_params += lanes * block->vectors;
+        }
+    }
+    return 1;
+}
+
+/* Puts one code where the level's dot product meets its input: `k` is its place in the step. */
+static void put_code(char *step, enum x86_dot dot, int32_t lanes, int32_t lane, int64_t k,
+                     int16_t code) {
+    if (dot == X86_DOT_BYTES) {
+        ((int8_t *)step)[lane * 4 + k] = (int8_t)code;
+    } else {
+        ((int16_t *)(void *)step)[(k % 2 * lanes + lane) * 2 + k / 2] = code;
+    }
+}
+
+/* Channel o of a block: its weights, start, multiplier and bias. */
+static void pack_channel(const struct x86_packer *packer, const struct lower_step *s,
+                         struct x86_product *p, const struct x86_block *block, int32_t o) {
+    int32_t lanes = packer->kernels->lanes;
+    int64_t bytes = step_bytes(packer, s);
+    int64_t channel = block->first + o;
+    int64_t elems = run_elems(s);
+    int64_t sum = 0;
+    for (int64_t k = 0; k < p->n_runs * elems; k++) {
+        int64_t at = k % elems;
+        int64_t step = k / elems * p->k_steps + (s->arith == LOWER_I8 ? at / 4 : at);
+        char *to =
+            (char *)p->weights + block->weights_bytes + (step * block->vectors + o / lanes) * bytes;
+        int64_t from = channel * p->n_runs * elems + k;
+        if (s->arith == LOWER_I8) {
+            put_code(to, packer->kernels->dot, lanes, o % lanes, at % 4, s->weight_codes[from]);
+            sum += s->weight_codes[from];
+        } else {
+            ((float *)(void *)to)[o % lanes] = s->weight_f32[from];
+        }
+    }
+    p->bias[block->params + o] = s->bias_f32[channel];
+    if (s->arith == LOWER_I8) {
+        const struct lower_value *in = &packer->plan->low.values[s->in[0]];
+        /* The accumulator wraps, so this may: the exact sum fits. */
+        p->start[block->params + o] = (int32_t)(uint32_t)(uint64_t)(-(in->zero + 128) * sum);
+        p->multiplier[block->params + o] = s->multiplier[channel];
+    }
+}
+
+/* int16 codes as they come: (OC, runs, elements of a run). */
+static int pack_i16(struct x86_packer *packer, const struct lower_step *s, struct x86_product *p,
+                    int64_t *weight_bytes) {
+    int64_t n = s->out_c * p->n_runs * run_elems(s);
+    p->weights = x86_keep(packer, n, sizeof(int16_t));
+    p->multiplier = x86_keep(packer, s->out_c, sizeof(float));
+    p->bias = x86_keep(packer, s->out_c, sizeof(float));
+    if (p->weights == NULL || p->multiplier == NULL || p->bias == NULL) {
+        return 0;
+    }
+    memcpy(p->weights, s->weight_codes, (size_t)n * sizeof(int16_t));
+    memcpy(p->multiplier, s->multiplier, (size_t)s->out_c * sizeof(float));
+    memcpy(p->bias, s->bias_f32, (size_t)s->out_c * sizeof(float));
+    *weight_bytes = n * (int64_t)sizeof(int16_t);
+    return 1;
+}
+
+int x86_pack_product(struct x86_packer *packer, struct x86_step *step, int64_t *weight_bytes) {
+    const struct lower_step *s = &step->low;
+    struct x86_product *p = &step->product;
+    int32_t n_params;
+    if (!plan_runs(packer, s, p)) {
+        return 0;
+    }
+    if (s->arith == LOWER_I16) {
+        return pack_i16(packer, s, p, weight_bytes);
+    }
+    if (!plan_blocks(packer, s, p, weight_bytes, &n_params)) {
+        return 0;
+    }
+    p->weights = x86_keep(packer, *weight_bytes, 1);
+    p->bias = x86_keep(packer, n_params, sizeof(float));
+    int done = p->weights != NULL && p->bias != NULL;
+    if (s->arith == LOWER_I8) {
+        p->start = x86_keep(packer, n_params, sizeof(int32_t));
+        p->multiplier = x86_keep(packer, n_params, sizeof(float));
+        done = done && p->start != NULL && p->multiplier != NULL;
+    }
+    for (int32_t b = 0; done && b < p->n_blocks; b++) {
+        for (int32_t o = 0; o < p->blocks[b].n; o++) {
+            pack_channel(packer, s, p, &p->blocks[b], o);
+        }
+    }
+    for (int32_t vectors = 1; vectors <= 2; vectors++) {
+        p->split[vectors] = x86_split_positions(
+            s->out_w, packer->kernels->max_positions[s->arith == LOWER_I8][vectors]);
+    }
+    return done;
+}

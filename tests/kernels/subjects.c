@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#include "subjects.h"
+
+#include "ref.h"
+#ifdef __x86_64__
+#include "x86.h"
+#endif
+
+int32_t subjects_usable(struct subject subjects[MAX_SUBJECTS]) {
+    int32_t n = 0;
+    subjects[n++] = (struct subject){&ref_backend, "portable", 1};
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx2")) {
+        subjects[n++] = (struct subject){&ref_backend, "portable-avx2", 1};
+    }
+    int32_t n_levels;
+    const struct x86_level *levels = x86_levels(&n_levels);
+    uint32_t features = x86_cpu_features();
+    for (int32_t k = 0; k < n_levels; k++) {
+        if ((features & levels[k].needs) == levels[k].needs) {
+            subjects[n++] = (struct subject){&x86_backend, levels[k].isa, 0};
+        }
+    }
+#endif
+    return n;
+}

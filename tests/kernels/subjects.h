@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* The backends and levels that this machine can run, for tests that take each in turn. */
+#ifndef KERNELS_SUBJECTS_H
+#define KERNELS_SUBJECTS_H
+
+#include <pare/backend.h>
+
+struct subject {
+    const pare_backend *backend;
+    const char *isa;
+    int exact; /* sums floats in the reference's order */
+};
+
+#define MAX_SUBJECTS 16
+
+/* Fills `subjects`; the first is ref's portable level. */
+int32_t subjects_usable(struct subject subjects[MAX_SUBJECTS]);
+
+#endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/* Which level the x86 backend takes, on this processor and on ones that lack features. */
+#include "graph_maker.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#ifdef __x86_64__
+#include "x86.h"
+
+static void make_small(struct maker *m) {
+    maker_init(m, 3, 4, 4, 3);
+    int32_t conv = maker_conv(m, 0, 5, 3, 1, 1, 1, 1);
+    maker_linear(m, maker_simple(m, PARE_OP_GLOBAL_AVG_POOL, conv), 4, 1);
+}
+
+/* Compiles on a processor with these features; the level taken, "" when it is refused. */
+static const char *level_taken(uint32_t features, const char *isa, struct test_host *host) {
+    static char taken[64];
+    struct maker m;
+    void *instance;
+    void *exe = NULL;
+    make_small(&m);
+    test_host_init(host);
+    assert_int_equal(x86_create_with(&host->host, features, &instance), PARE_OK);
+    pare_compile_options options = {sizeof options, 1, isa};
+    pare_status status = x86_backend.compile(instance, &m.graph, &options, &exe);
+    taken[0] = '\0';
+    if (status == PARE_OK) {
+        const pare_executable_info *info;
+        assert_int_equal(x86_backend.executable_info(exe, &info), PARE_OK);
+        strcpy(taken, info->isa);
+    } else {
+        assert_int_equal(status, PARE_E_UNSUPPORTED);
+        assert_null(exe);
+    }
+    x86_backend.executable_destroy(exe);
+    x86_backend.destroy(instance);
+    assert_int_equal(host->n_live, 0);
+    maker_free(&m);
+    return taken;
+}
+
+#define ALL (X86_HAS_AVX2 | X86_HAS_AVX_VNNI | X86_HAS_AVX512 | X86_HAS_AVX512_VNNI)
+
+static void test_best_level(void **state) {
+    (void)state;
+    struct test_host host;
+    assert_string_equal(level_taken(0, NULL, &host), "sse");
+    assert_string_equal(level_taken(X86_HAS_AVX2, NULL, &host), "avx2");
+    assert_string_equal(level_taken(X86_HAS_AVX2 | X86_HAS_AVX_VNNI, NULL, &host), "avx-vnni");
+    assert_string_equal(level_taken(X86_HAS_AVX2 | X86_HAS_AVX512, NULL, &host), "avx512");
+    assert_string_equal(level_taken(ALL, NULL, &host), "avx512-vnni");
+    /* A feature whose base is masked counts for nothing. */
+    assert_string_equal(level_taken(X86_HAS_AVX2 | X86_HAS_AVX512_VNNI, NULL, &host), "avx2");
+    assert_string_equal(level_taken(X86_HAS_AVX_VNNI, NULL, &host), "sse");
+}
+
+static void test_forced_level(void **state) {
+    (void)state;
+    struct test_host host;
+    assert_string_equal(level_taken(ALL, "sse", &host), "sse");
+    assert_string_equal(level_taken(ALL, "avx-vnni", &host), "avx-vnni");
+    assert_string_equal(level_taken(X86_HAS_AVX2, "avx512-vnni", &host), "");
+    assert_string_equal(host.text, "isa is \"avx512-vnni\", this machine has sse, avx2");
+    assert_string_equal(level_taken(0, "avx2", &host), "");
+    assert_string_equal(host.text, "isa is \"avx2\", this machine has sse");
+    assert_string_equal(level_taken(ALL, "neon", &host), "");
+    assert_string_equal(
+        host.text, "isa is \"neon\", this machine has sse, avx2, avx512, avx-vnni, avx512-vnni");
+}
+
+/* The probe names the level that compiling takes, and prefers x86 to ref. */
+static void test_probe(void **state) {
+    (void)state;
+    struct test_host host;
+    test_host_init(&host);
+    pare_probe probe = {.struct_size = sizeof probe};
+    assert_int_equal(x86_backend.probe(&host.host, &probe), PARE_OK);
+    assert_true(probe.score > 1);
+    assert_string_equal(probe.isa, level_taken(x86_cpu_features(), NULL, &host));
+}
+
+static void test_split(void **state) {
+    (void)state;
+    for (int32_t most = 1; most <= X86_MAX_POSITIONS; most++) {
+        for (int32_t n = 1; n < 100; n++) {
+            struct x86_split s = x86_split_positions(n, most);
+            int64_t sum = 0;
+            for (int k = 0; k < 2; k++) {
+                assert_in_range(s.positions[k], s.n_tiles[k] > 0 ? 1 : 0, most);
+                sum += (int64_t)s.positions[k] * s.n_tiles[k];
+            }
+            assert_int_equal(sum, n);
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_best_level),
+        cmocka_unit_test(test_forced_level),
+        cmocka_unit_test(test_probe),
+        cmocka_unit_test(test_split),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+#else
+int main(void) {
+    return 0; /* there is no x86 backend on this machine */
+}
+#endif
