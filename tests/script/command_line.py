@@ -41,6 +41,7 @@ def help_is_complete():
         text = succeeds(*command.split(), "--help")
         check(text.startswith(f"usage: pare {command}"), f"{command}: {text[:60]}")
         check(f"\n  {command} " in overview, f"{command} is not in the overview")
+        check(max(len(line) for line in text.split("examples:")[0].splitlines()) <= 80, f"{command}: too wide")
         examples = text.split("examples:\n")[1].strip().splitlines()
         check(len(examples) > 0, f"{command}: no example")
         for example in examples:
@@ -50,7 +51,7 @@ def help_is_complete():
             for flag in flags:
                 check(f"  {flag}" in text, f"{example}: {flag} is not among the flags")
     check(succeeds("--version").startswith("pare "), "--version")
-    check(max(len(line) for line in overview.splitlines()) <= 160, "the overview is too wide")
+    check(max(len(line) for line in overview.splitlines()) <= 80, "the overview is too wide")
 
 
 def usage_errors():
@@ -188,6 +189,8 @@ def runs(folder):
     plan = succeeds("run", "twice.lua", "--dry-run", cwd=folder)
     check(plan.count("ptq(bits=") == 4 and plan.count("fp32") == 2, f"dry run: {plan}")
     check(not os.path.exists(os.path.join(folder, "results")), "a dry run wrote something")
+    plan = rows_of(succeeds("run", "twice.lua", "--dry-run", "--format", "csv", cwd=folder))
+    check([row["pipeline"] for row in plan].count("fp32") == 2 and len(plan) == 6, f"dry run as CSV: {plan}")
     plan = succeeds("run", "twice.lua", "--dry-run", "--filter", "*bits=4*", "--set", "first=7", cwd=folder)
     check(plan.count("ptq(bits=4)") == 2 and "fp32" not in plan, f"filter: {plan}")
     parts = [succeeds("run", "twice.lua", "--dry-run", "--shard", f"{k}/3", cwd=folder) for k in (1, 2, 3)]

@@ -56,20 +56,63 @@ static void text_fits_the_width(void **state) {
     expect(table, TABLE_TEXT, 40,
            "pipeline                            top1\n"
            "--------------------------------  ------\n"
-           "magnitude(sparsity=0.\xe2\x80\xa6tq(bits=8)  0.9912\n");
+           "magnitude(sparsity=0.9) + caf\xc3\xa9 +  0.9912\n"
+           "ptq(bits=8)\n");
 }
 
-static void names_and_numbers_stay_readable(void **state) {
+static void long_words_go_on_in_the_next_line(void **state) {
     (void)state;
     const char *const columns[] = {"a", ">b", NULL};
     struct error err;
     struct table *table = table_create(columns);
-    const char *row[] = {"123456789012345678901234567890", "1234567890123456"};
+    const char *row[] = {"12345678901234567890", "123456789012"};
     assert_int_equal(table_add(table, row, &err), PARE_OK);
-    char *text = printed(table, TABLE_TEXT, 10);
-    assert_non_null(strstr(text, "1234567890123456\xe2\x80\xa6"
-                                 "4567890  1234567890123456\n"));
-    free(text);
+    expect(table, TABLE_TEXT, 30,
+           "a                            b\n"
+           "----------------  ------------\n"
+           "1234567890123456  123456789012\n"
+           "7890\n");
+}
+
+/* Too many columns for the width: blocks, each with the first column. Nothing is lost. */
+static void wide_tables_are_folded(void **state) {
+    (void)state;
+    const char *const columns[] = {"name", ">first", ">second", "note", NULL};
+    struct error err;
+    struct table *table = table_create(columns);
+    const char *a[] = {"one", "1234567890", "1", "a few words"};
+    const char *b[] = {"two", NULL, "22", "a note of some length"};
+    assert_int_equal(table_add(table, a, &err), PARE_OK);
+    assert_int_equal(table_add(table, b, &err), PARE_OK);
+    expect(table, TABLE_TEXT, 24,
+           "name       first  second\n"
+           "----  ----------  ------\n"
+           "one   1234567890       1\n"
+           "two                   22\n"
+           "\n"
+           "name  note\n"
+           "----  ------------------\n"
+           "one   a few words\n"
+           "two   a note of some\n"
+           "      length\n");
+}
+
+/* No width, however small, makes it hang or print nothing. */
+static void any_width_works(void **state) {
+    (void)state;
+    const char *const one[] = {"only", NULL};
+    struct error err;
+    for (int width = 1; width < 40; width++) {
+        char *text = printed(sample(), TABLE_TEXT, width);
+        assert_non_null(strstr(text, "magnitude"));
+        free(text);
+        struct table *table = table_create(one);
+        const char *row[] = {"a cell of more than sixteen characters"};
+        assert_int_equal(table_add(table, row, &err), PARE_OK);
+        text = printed(table, TABLE_TEXT, width);
+        assert_non_null(strstr(text, "characters"));
+        free(text);
+    }
 }
 
 static void control_characters_do_not_reach_the_terminal(void **state) {
@@ -144,7 +187,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_is_aligned),
         cmocka_unit_test(text_fits_the_width),
-        cmocka_unit_test(names_and_numbers_stay_readable),
+        cmocka_unit_test(long_words_go_on_in_the_next_line),
+        cmocka_unit_test(wide_tables_are_folded),
+        cmocka_unit_test(any_width_works),
         cmocka_unit_test(control_characters_do_not_reach_the_terminal),
         cmocka_unit_test(csv_quotes),
         cmocka_unit_test(json_keeps_numbers_and_nulls),

@@ -2,6 +2,7 @@
 /* experiment: whole small runs on glyphs with the real plugins. */
 #include "core/alloc.h"
 #include "core/file.h"
+#include "core/table.h"
 #include "experiment/experiment.h"
 #include "experiment/fill.h"
 
@@ -276,6 +277,8 @@ static void shards_part_the_trials(void **state) {
         assert_int_equal(run(f, &exp, options, &summary, &err), PARE_OK);
         n_trials += summary.n_trials;
         assert_int_equal(summary.n_done, 0);
+        assert_non_null(summary.plan);
+        table_destroy(summary.plan);
     }
     assert_int_equal(n_trials, 6);
     assert_false(file_exists(f->csv)); /* dry */

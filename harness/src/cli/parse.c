@@ -37,16 +37,42 @@ static size_t all_flags(const struct command *command, const struct flag *flags[
 
 /* ---- help ---- */
 
+enum { HELP_WIDTH = 80 };
+
+/* "  left   text", the text from column `indent` on, its lines broken between words. */
+static void print_item(FILE *file, const char *left, int indent, const char *text) {
+    int column = left[0] ? fprintf(file, "  %s", left) : 0;
+    if (column + 2 > indent && column > 0) {
+        putc('\n', file);
+        column = 0;
+    }
+    while (*text) {
+        int n = (int)strcspn(text, " ");
+        if (column > indent && column + 1 + n > HELP_WIDTH) {
+            putc('\n', file);
+            column = 0;
+        }
+        column += column > indent ? fprintf(file, " ") : fprintf(file, "%*s", indent - column, "");
+        column += fprintf(file, "%.*s", n, text);
+        text += n + (text[n] == ' ');
+    }
+    putc('\n', file);
+}
+
 static void print_help(const struct command *command) {
     const struct flag *flags[MAX_FLAGS];
     size_t n = all_flags(command, flags);
-    printf("usage: pare %s%s%s [flags]\n\n%s\n\nflags:\n", command->name,
-           command->args[0] ? " " : "", command->args, command->doc);
+    printf("usage: pare %s%s%s [flags]\n\n", command->name, command->args[0] ? " " : "",
+           command->args);
+    print_item(stdout, "", 0, command->doc);
+    printf("\nflags:\n");
     for (size_t k = 0; k < n; k++) {
-        char left[64];
+        char left[64], doc[256];
         snprintf(left, sizeof left, "--%s%s%s", flags[k]->name, flags[k]->value ? " " : "",
                  flags[k]->value ? flags[k]->value : "");
-        printf("  %-28s %s%s\n", left, flags[k]->doc, flags[k]->repeats ? " May be repeated." : "");
+        snprintf(doc, sizeof doc, "%s%s", flags[k]->doc,
+                 flags[k]->repeats ? " May be repeated." : "");
+        print_item(stdout, left, 28, doc);
     }
     printf("\nexamples:\n");
     for (size_t k = 0; command->examples[k]; k++)
@@ -59,9 +85,10 @@ static void print_overview(FILE *file) {
             "usage: pare COMMAND [arguments] [flags]\n\n",
             pare_version());
     for (const struct command *c = cli_commands(); c->name; c++) {
-        char left[64];
+        char left[64], doc[256];
         snprintf(left, sizeof left, "%s %s", c->name, c->args);
-        fprintf(file, "  %-44s %.*s\n", left, (int)(strcspn(c->doc, ".") + 1), c->doc);
+        snprintf(doc, sizeof doc, "%.*s", (int)(strcspn(c->doc, ".") + 1), c->doc);
+        print_item(file, left, 28, doc);
     }
     fprintf(file, "\n`pare COMMAND --help` shows a command's flags and examples.\n"
                   "Exit status: 0 done, 1 done with failed trials, 2 usage or unusable input.\n");

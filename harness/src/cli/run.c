@@ -146,8 +146,11 @@ static int run_experiment(const struct cli *cli, struct experiment *exp, const s
         options->out_path ? PARE_OK : error_set(&err, PARE_E_NOMEM, "out of memory");
     if (status == PARE_OK)
         status = experiment_run(exp, reg, options, &err, &summary);
-    if (status == PARE_OK && !options->dry_run)
+    if (status == PARE_OK && summary.plan)
+        cli_print(cli, summary.plan);
+    else if (status == PARE_OK)
         status = print_results(cli, exp, options, &err);
+    table_destroy(summary.plan);
     if (status == PARE_OK && summary.n_trials == 0)
         cli_warn(cli, "no trial was chosen (%zu pipelines, %zu seeds); see --filter and --shard",
                  exp->n_pipelines, exp->n_seeds);

@@ -9,10 +9,8 @@
 #include <string.h>
 
 #define COLUMN_GAP 2
-/* A column is never shortened below this many characters: a line that wraps is still read, a name
- * cut to its first letters is not. */
-#define MIN_SHORTENED 24
-#define ELLIPSIS "\xe2\x80\xa6"
+/* Text in columns narrower than this is a pain to read: then the table is folded instead. */
+#define MIN_NARROWED 16
 
 struct table {
     size_t n_columns;
@@ -135,26 +133,45 @@ static void print_part(struct line *line, const char *text, size_t first, size_t
     }
 }
 
-/* Prints `text` in exactly `width` characters, padded or with its middle cut out (pipelines and
- * paths differ at their ends), and the gap after it. */
-static void print_cell(struct line *line, const char *text, size_t width, int right) {
-    size_t length = utf8_length(text);
-    size_t padding = length <= width ? width - length : 0;
-    line->n_spaces += right ? padding : 0;
-    if (length <= width) {
-        print_part(line, text, 0, length);
-    } else {
-        size_t tail = (width - 1) / 3;
-        print_part(line, text, 0, width - 1 - tail);
-        for (const char *c = ELLIPSIS; *c; c++)
-            print_char(line, *c);
-        print_part(line, text, length - tail, length);
-    }
-    line->n_spaces += COLUMN_GAP + (right ? 0 : padding);
+/* The character with index `at`; its first byte, for what is not ASCII. */
+static char character(const char *text, size_t at) {
+    for (size_t n = 0; *text; text++)
+        if (!is_continuation(*text) && n++ == at)
+            return *text;
+    return '\0';
 }
 
-/* The natural width of each column, then the widest left-aligned ones taken down to what fits. */
-static void column_widths(const struct table *table, int limit, size_t *widths) {
+/* Where the line of at most `width` characters that begins at character `first` ends: at the last
+ * space that fits, or in a word that is longer. *next is where the following line begins. */
+static size_t line_end(const char *text, size_t first, size_t width, size_t *next) {
+    size_t length = utf8_length(text);
+    *next = length;
+    if (length - first <= width)
+        return length;
+    for (size_t end = first + width; end > first; end--)
+        if (character(text, end) == ' ') {
+            *next = end + 1;
+            return end;
+        }
+    *next = first + width;
+    return *next;
+}
+
+/* Prints the next line of a cell in exactly `width` characters, and the gap after it. Moves *at
+ * behind it; 1 if more is to come. */
+static int print_cell(struct line *line, const char *text, size_t *at, size_t width, int right) {
+    size_t next;
+    size_t end = line_end(text, *at, width, &next);
+    size_t padding = width - (end - *at);
+    line->n_spaces += right ? padding : 0;
+    print_part(line, text, *at, end);
+    line->n_spaces += COLUMN_GAP + (right ? 0 : padding);
+    *at = next;
+    return next < utf8_length(text);
+}
+
+/* The width of each column that its cells ask for; returns the table's. */
+static size_t natural_widths(const struct table *table, size_t *widths) {
     size_t total = 0;
     for (size_t k = 0; k < table->n_columns; k++) {
         widths[k] = utf8_length(table->headers[k]);
@@ -166,11 +183,16 @@ static void column_widths(const struct table *table, int limit, size_t *widths) 
         }
         total += widths[k] + (k ? COLUMN_GAP : 0);
     }
-    while (limit > 0 && total > (size_t)limit) {
+    return total;
+}
+
+/* Takes the widest left-aligned columns down to what fits; 0 where that cannot be. */
+static int narrow(const struct table *table, size_t limit, size_t total, size_t *widths) {
+    while (total > limit) {
         size_t widest = table->n_columns;
-        size_t second = MIN_SHORTENED; /* how far down the widest may go in one step */
+        size_t second = MIN_NARROWED; /* how far down the widest may go in one step */
         for (size_t k = 0; k < table->n_columns; k++) {
-            if (table->right[k] || widths[k] <= MIN_SHORTENED)
+            if (table->right[k] || widths[k] <= MIN_NARROWED)
                 continue;
             if (widest == table->n_columns || widths[k] > widths[widest]) {
                 if (widest != table->n_columns)
@@ -181,43 +203,99 @@ static void column_widths(const struct table *table, int limit, size_t *widths) 
             }
         }
         if (widest == table->n_columns)
-            return; /* nothing left to shorten: the lines stay longer than the terminal */
-        size_t excess = total - (size_t)limit;
+            return 0;
+        size_t excess = total - limit;
         size_t step = widths[widest] > second ? widths[widest] - second : 1;
         if (step > excess)
             step = excess;
         widths[widest] -= step;
         total -= step;
     }
+    return 1;
 }
 
-static void print_text(const struct table *table, FILE *file, int limit) {
-    if (table->n_columns == 0)
-        return;
-    size_t *widths = alloc_array(table->n_columns, sizeof *widths);
-    if (!widths) {
-        fputs("(out of memory)\n", file);
-        return;
+/* Columns that stand beside each other: the first of the table, then first..last-1. */
+struct block {
+    const size_t *widths;
+    size_t first, last;
+    size_t *at; /* (n_columns) how much of each cell of a row is printed */
+};
+
+static void print_row(const struct table *table, const struct block *block, char *const *cells,
+                      struct line *line) {
+    int more = 1;
+    memset(block->at, 0, table->n_columns * sizeof *block->at);
+    while (more) {
+        more = 0;
+        for (size_t k = 0; k < block->last; k++)
+            if (k == 0 || k >= block->first)
+                more |= print_cell(line, cells[k] ? cells[k] : "", &block->at[k], block->widths[k],
+                                   table->right[k]);
+        end_line(line);
     }
-    column_widths(table, limit, widths);
+}
+
+static void print_block(const struct table *table, const struct block *block, FILE *file) {
     struct line line = {file, 0};
-    for (size_t k = 0; k < table->n_columns; k++)
-        print_cell(&line, table->headers[k], widths[k], table->right[k]);
-    end_line(&line);
-    for (size_t k = 0; k < table->n_columns; k++) {
-        for (size_t i = 0; i < widths[k]; i++)
+    print_row(table, block, table->headers, &line);
+    for (size_t k = 0; k < block->last; k++) {
+        if (k > 0 && k < block->first)
+            continue;
+        for (size_t i = 0; i < block->widths[k]; i++)
             print_char(&line, '-');
         line.n_spaces += COLUMN_GAP;
     }
     end_line(&line);
-    for (size_t r = 0; r < table->n_rows; r++) {
-        for (size_t k = 0; k < table->n_columns; k++) {
-            const char *cell = table->cells[r * table->n_columns + k];
-            print_cell(&line, cell ? cell : "", widths[k], table->right[k]);
+    for (size_t r = 0; r < table->n_rows; r++)
+        print_row(table, block, table->cells + r * table->n_columns, &line);
+}
+
+/* Too many columns for one line: blocks of as many as fit, each begun by the first column. */
+static void print_folded(const struct table *table, FILE *file, size_t limit, size_t *widths,
+                         size_t *at) {
+    size_t n = table->n_columns;
+    if (widths[0] > limit / 3 && !table->right[0])
+        widths[0] = limit / 3 > MIN_NARROWED ? limit / 3 : MIN_NARROWED;
+    size_t used = widths[0] + COLUMN_GAP;
+    size_t room = limit > used + MIN_NARROWED ? limit - used : MIN_NARROWED;
+    for (size_t first = 1, last; first < n; first = last) {
+        size_t taken = 0;
+        for (last = first; last < n; last++) {
+            size_t left = taken < room ? room - taken : 0;
+            if (widths[last] > left) {
+                if (last > first && (table->right[last] || left < room / 2))
+                    break;
+                if (!table->right[last])
+                    widths[last] = left;
+            }
+            taken += widths[last] + COLUMN_GAP;
         }
-        end_line(&line);
+        struct block block = {widths, first, last, at};
+        if (first > 1)
+            putc('\n', file);
+        print_block(table, &block, file);
+    }
+}
+
+static void print_text(const struct table *table, FILE *file, int limit) {
+    size_t n = table->n_columns;
+    if (n == 0)
+        return;
+    size_t *widths = alloc_array(n, sizeof *widths), *at = alloc_array(n, sizeof *at);
+    if (!widths || !at) {
+        fputs("(out of memory)\n", file);
+    } else {
+        struct block all = {widths, 1, n, at};
+        size_t total = natural_widths(table, widths);
+        if (limit > 0 && !narrow(table, (size_t)limit, total, widths) && n > 1) {
+            natural_widths(table, widths);
+            print_folded(table, file, (size_t)limit, widths, at);
+        } else {
+            print_block(table, &all, file);
+        }
     }
     free(widths);
+    free(at);
 }
 
 /* ---- CSV (RFC 4180, lines ended by \n) ---- */

@@ -19,9 +19,10 @@ void table_destroy(struct table *table);
 /* Adds a row; cells are copied, one per header; NULL is an empty cell (JSON null). */
 pare_status table_add(struct table *table, const char *const *cells, struct error *err);
 
-/* TEXT fits `width` columns (0: no limit), as far as names stay readable, by cutting the middle out
- * of cells in the widest left-aligned columns; UTF-8 characters are counted. JSON is an array of
- * objects; cells that are JSON numbers stay numbers. */
+/* TEXT fits `width` columns (0: no limit): the widest left-aligned columns are narrowed, their
+ * cells going on in the next line; where that is not enough the table is folded into blocks of
+ * columns, each begun by the first one. UTF-8 characters are counted. JSON is an array of objects;
+ * cells that are JSON numbers stay numbers. */
 void table_print(const struct table *table, FILE *file, enum table_format format, int width);
 
 /* "table" (for people), "csv" or "json" -> *format. */

@@ -5,6 +5,7 @@
 #define EXPERIMENT_EXPERIMENT_H
 
 #include "core/error.h"
+#include "core/table.h"
 #include "dataset/dataset.h"
 #include "measure/latency.h"
 #include "model/model.h"
@@ -89,6 +90,7 @@ struct run_options {
 
 struct run_summary {
     size_t n_trials, n_arms, n_done, n_failed, n_skipped;
+    struct table *plan; /* of a dry run, a row per trial; the caller destroys it */
 };
 
 /* Every step of every pipeline is checked (methods, parameters, order) before anything runs. */

@@ -449,8 +449,10 @@ pare_status experiment_run(struct experiment *exp, const struct registry *reg,
     /* Hooks may add pipelines while this runs. */
     for (size_t i = 0; status == PARE_OK && i < exp->n_pipelines; i++)
         status = run_pipeline(&r, i, err);
-    if (status == PARE_OK && r.plan)
-        table_print(r.plan, stdout, TABLE_TEXT, 0);
+    if (status == PARE_OK) {
+        summary->plan = r.plan;
+        r.plan = NULL;
+    }
     clean_up(&r);
     return status;
 }
