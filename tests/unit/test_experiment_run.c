@@ -45,7 +45,7 @@ static void drop_steps(struct pipeline_spec *p) {
     *p = (struct pipeline_spec){0};
 }
 
-static struct model *tiny_model(void) {
+static struct model *tiny_model(int softmax) {
     struct error err;
     struct model *model;
     const int32_t dims[3] = {28, 28, 1};
@@ -70,8 +70,10 @@ static struct model *tiny_model(void) {
          .stride_w = 2},
         {.op = PARE_OP_FLATTEN, .name = "flatten", .inputs = {3}},
         {.op = PARE_OP_LINEAR, .name = "fc", .inputs = {4}, .out_channels = 10, .bias = 1},
+        {.op = PARE_OP_SOFTMAX, .name = "softmax", .inputs = {5}},
     };
-    for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++)
+    size_t n_nodes = sizeof nodes / sizeof *nodes - (softmax ? 0 : 1);
+    for (size_t i = 0; i < n_nodes; i++)
         assert_int_equal(model_add(model, &nodes[i], &err, NULL), PARE_OK);
     assert_int_equal(model_finish(model, &err), PARE_OK);
     return model;
@@ -83,7 +85,7 @@ static struct experiment make_experiment(void) {
                              .dataset = strdup("glyphs"),
                              .data_options = {600, 100, 300},
                              .model = {.label = strdup("tiny"), .source = MODEL_TRAIN}};
-    exp.model.model = tiny_model();
+    exp.model.model = tiny_model(0);
     exp.model.train_inputs = alloc_resize(NULL, 1, sizeof *exp.model.train_inputs);
     exp.model.train_inputs[0] = number("epochs", 10);
     exp.model.n_train_inputs = 1;
@@ -393,6 +395,72 @@ static void training_is_shared_and_changes_nothing(void **state) {
     free(other);
 }
 
+/* A training that diverges is tried once per seed, and each of its trials says why. */
+static void a_base_that_cannot_be_trained_fails_its_trials(void **state) {
+    struct fixture *f = *state;
+    struct error err;
+    struct run_summary summary;
+    struct experiment exp = make_experiment();
+    exp.model.train_inputs = alloc_resize(exp.model.train_inputs, 2, sizeof(struct param_input));
+    exp.model.train_inputs[1] = number("lr", 100);
+    exp.model.n_train_inputs = 2;
+    assert_int_equal(run(f, &exp, (struct run_options){0}, &summary, &err), PARE_OK);
+    assert_int_equal(summary.n_failed, 6);
+    struct record *rows;
+    assert_int_equal(read_rows(f->csv, &rows), 6);
+    for (size_t i = 0; i < 6; i++) {
+        assert_non_null(strstr(record_get(&rows[i], COL_error), "base model tiny: "));
+        assert_true(record_get(&rows[i], COL_params_json)[0] == '[');
+        assert_string_equal(record_get(&rows[i], COL_profile), "quick");
+        assert_string_equal(record_get(&rows[i], COL_top1), "");
+    }
+    record_rows_free(rows, 6);
+    experiment_clear(&exp);
+}
+
+/* The loss of a network that ends in softmax is that of the same network without it. */
+static void a_softmax_at_the_end_is_not_applied_twice(void **state) {
+    struct fixture *f = *state;
+    struct error err;
+    struct run_summary summary;
+    for (int softmax = 0; softmax < 2; softmax++) {
+        struct experiment exp = make_experiment();
+        model_destroy(exp.model.model);
+        exp.model.model = tiny_model(softmax);
+        struct run_options options = {.filter = "seed=1"};
+        if (run(f, &exp, options, &summary, &err) != PARE_OK)
+            fail_msg("%s", err.text);
+        experiment_clear(&exp);
+    }
+    struct record *rows;
+    assert_int_equal(read_rows(f->csv, &rows), 6);
+    for (size_t i = 0; i < 3; i++) {
+        double plain = real_cell(&rows[i], COL_loss), softmax = real_cell(&rows[i + 3], COL_loss);
+        assert_string_equal(record_get(&rows[i], COL_top1), record_get(&rows[i + 3], COL_top1));
+        assert_true(plain > 0 && softmax > 0.999 * plain && softmax < 1.001 * plain);
+    }
+    record_rows_free(rows, 6);
+}
+
+/* Rows timed by a lesser profile do not stand for those of a better one. */
+static void resume_minds_the_profile(void **state) {
+    struct fixture *f = *state;
+    struct error err;
+    struct run_summary summary;
+    struct experiment exp = make_experiment();
+    struct run_options options = {.filter = "fp32 seed=1"};
+    assert_int_equal(run(f, &exp, options, &summary, &err), PARE_OK);
+    assert_int_equal(summary.n_done, 1);
+    options.resume = 1;
+    options.dry_run = 1;
+    assert_int_equal(run(f, &exp, options, &summary, &err), PARE_OK);
+    assert_int_equal(summary.n_skipped, 1);
+    options.profile = PROFILE_DEFAULT;
+    assert_int_equal(run(f, &exp, options, &summary, &err), PARE_OK);
+    assert_int_equal(summary.n_skipped, 0);
+    experiment_clear(&exp);
+}
+
 static void assert_refused(struct fixture *f, struct experiment *exp, const char *wanted) {
     struct error err = {0};
     assert_int_not_equal(experiment_check(exp, f->reg, &err), PARE_OK);
@@ -415,7 +483,7 @@ static void samples_that_cannot_be_kept_end_the_run(void **state) {
 static void activation_bits_are_those_that_layers_read(void **state) {
     (void)state;
     struct error err;
-    struct model *model = tiny_model();
+    struct model *model = tiny_model(0);
     struct record rec = {0};
     const float scale = 0.1f;
     pare_quant quant = {.bits = 4, .qmin = -8, .qmax = 7, .axis = -1, .n = 1, .scale = &scale};
@@ -470,6 +538,9 @@ int main(void) {
         TEST(training_is_shared_and_changes_nothing),
         TEST(samples_that_cannot_be_kept_end_the_run),
         cmocka_unit_test(activation_bits_are_those_that_layers_read),
+        TEST(a_base_that_cannot_be_trained_fails_its_trials),
+        TEST(a_softmax_at_the_end_is_not_applied_twice),
+        TEST(resume_minds_the_profile),
         TEST(mistakes_are_found_before_anything_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

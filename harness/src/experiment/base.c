@@ -3,7 +3,7 @@
 
 #include "core/alloc.h"
 #include "core/file.h"
-#include "measure/accuracy.h"
+#include "experiment/outputs.h"
 #include "train/train.h"
 
 #include <stdio.h>
@@ -118,8 +118,8 @@ static pare_status evaluate(const struct base_env *env, struct base *base, struc
     struct accuracy acc;
     if (train_infer_split(base->model, env->ds, SPLIT_TEST, env->pool, err, base->logits) !=
             PARE_OK ||
-        accuracy_measure(base->logits, test->labels, test->n, env->ds->n_classes, err, &acc,
-                         base->predictions, NULL) != PARE_OK)
+        outputs_measure(&base->model->graph, env->ds, SPLIT_TEST, base->logits, err, &acc,
+                        base->predictions) != PARE_OK)
         return err->status;
     base->top1 = acc.top1;
     return hash_model(base->model, err, base->sha256);
@@ -131,11 +131,12 @@ pare_status base_create(const struct base_env *env, uint64_t seed, struct error 
     if (!base)
         return error_set(err, PARE_E_NOMEM, "out of memory");
     base->seed = seed;
-    if (make_model(env, seed, err, &base->model) != PARE_OK ||
-        evaluate(env, base, err) != PARE_OK) {
-        base_destroy(base);
-        return error_prefix(err, "base model %s", env->exp->model.label);
-    }
+    struct error *failure = &base->failure;
+    if (make_model(env, seed, failure, &base->model) != PARE_OK ||
+        evaluate(env, base, failure) != PARE_OK)
+        error_prefix(failure, "base model %s", env->exp->model.label);
+    else
+        failure->status = PARE_OK;
     *out = base;
     return PARE_OK;
 }

@@ -18,6 +18,8 @@ struct base_env {
  * malloc'd. */
 pare_status base_identity(const struct experiment *exp, struct error *err, char **out);
 
+/* Fails only for want of memory for the struct: a base that cannot be trained or evaluated is kept,
+ * with the reason, so that it is not tried again for each of its trials. */
 pare_status base_create(const struct base_env *env, uint64_t seed, struct error *err,
                         struct base **out);
 void base_destroy(struct base *base);

@@ -5,7 +5,7 @@
 #include "experiment/deployment.h"
 #include "experiment/experiment.h"
 #include "experiment/fill.h"
-#include "measure/accuracy.h"
+#include "experiment/outputs.h"
 #include "train/train.h"
 
 #include <stdlib.h>
@@ -54,12 +54,12 @@ static pare_status evaluate_deployed(struct evaluation *e, const struct registry
     struct accuracy acc;
     pare_status status = experiment_infer_split(dep->inst, dep->executable, dep->max_batch, e->ds,
                                                 e->split, err, e->logits);
-    if (status == PARE_OK)
-        status = accuracy_measure(e->logits, split->labels, split->n, e->ds->n_classes, err, &acc,
-                                  e->predictions, NULL);
     if (status == PARE_OK && o->logits_path)
         status = file_write(o->logits_path, e->logits,
                             (size_t)(split->n * e->ds->n_classes) * sizeof *e->logits, err);
+    if (status == PARE_OK)
+        status = outputs_measure(&e->model->graph, e->ds, e->split, e->logits, err, &acc,
+                                 e->predictions);
     if (status == PARE_OK) {
         fill_accuracy(rec, &acc);
         fill_execution(rec, dep);
@@ -74,8 +74,8 @@ static pare_status evaluate_simulated(struct evaluation *e, struct error *err, s
     if (!graph_is_quantized(&e->model->graph))
         return PARE_OK;
     if (train_infer_split(e->model, e->ds, e->split, e->pool, err, e->logits) != PARE_OK ||
-        accuracy_measure(e->logits, split->labels, split->n, e->ds->n_classes, err, &acc,
-                         e->simulated, NULL) != PARE_OK)
+        outputs_measure(&e->model->graph, e->ds, e->split, e->logits, err, &acc, e->simulated) !=
+            PARE_OK)
         return err->status;
     struct accuracy_paired paired;
     accuracy_compare(e->predictions, e->simulated, split->labels, split->n, &paired);

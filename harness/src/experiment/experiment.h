@@ -80,9 +80,9 @@ pare_status experiment_propose(struct experiment *exp, struct pipeline_spec *tak
 struct run_options {
     const char *out_path; /* CSV */
     enum latency_profile profile;
-    int resume;         /* skip arms whose arm_id is in the file already with status ok */
-    int dry_run;        /* list the trials, run nothing */
-    const char *filter; /* pattern on the trial's label; NULL: all */
+    int resume;  /* skip arms that the file has already with status ok and at least this profile */
+    int dry_run; /* list the trials, run nothing */
+    const char *filter;               /* pattern on the trial's label; NULL: all */
     int32_t shard_index, shard_count; /* 1-based I of N; count 0: all */
     const char *samples_path;         /* --keep-samples: long CSV of raw latencies; NULL */
     int quiet;

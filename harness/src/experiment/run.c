@@ -29,7 +29,8 @@ struct runner {
     char *checkpoint_dir; /* beside the CSV, as is the cache */
     struct cache *cache;
     struct record common;
-    char (*done)[17]; /* (n_done) arm ids that the file has with status ok */
+    char (*done)[17]; /* (n_done) arm ids that the file has with status ok,
+                          timed at least as thoroughly as now */
     size_t n_done;
     struct dataset *ds;
     struct topology *topo;
@@ -106,6 +107,14 @@ pare_status experiment_check(const struct experiment *exp, const struct registry
 
 /* ---- preparing ---- */
 
+/* Of a row; -1 for a name that is none. Profiles are in the order of their thoroughness. */
+static int profile_of(const struct record *rec) {
+    struct error ignored;
+    enum latency_profile profile;
+    const char *name = record_get(rec, COL_profile);
+    return latency_parse_profile(name, &ignored, &profile) == PARE_OK ? (int)profile : -1;
+}
+
 static pare_status read_done(struct runner *r, struct error *err) {
     if (!r->options->resume || !file_exists(r->options->out_path))
         return PARE_OK;
@@ -115,7 +124,8 @@ static pare_status read_done(struct runner *r, struct error *err) {
         return err->status;
     r->done = alloc_array(n_rows, sizeof *r->done);
     for (size_t i = 0; r->done && i < n_rows; i++) {
-        if (strcmp(record_get(&rows[i], COL_status), "ok") == 0)
+        if (strcmp(record_get(&rows[i], COL_status), "ok") == 0 &&
+            profile_of(&rows[i]) >= (int)r->options->profile)
             snprintf(r->done[r->n_done++], sizeof *r->done, "%s", record_get(&rows[i], COL_arm_id));
     }
     record_rows_free(rows, n_rows);
@@ -276,34 +286,6 @@ static pare_status emit(void *context, const struct record *rec, struct error *e
     return PARE_OK;
 }
 
-/* Rows for a trial whose base could not be made: its arms failed, the run goes on. */
-static pare_status emit_failures(struct runner *r, const struct trial *trial,
-                                 const struct error *why, struct error *err) {
-    for (size_t k = 0; k < trial->n_arms; k++) {
-        const struct arm_spec *arm = &r->exp->arms[trial->arms[k]];
-        struct record rec = {0};
-        char arm_id[17];
-        for (int c = 0; c < N_COLUMNS; c++)
-            record_set(&rec, (enum column)c, record_get(&r->common, (enum column)c));
-        trial_make_arm_id(trial->id, arm, arm_id);
-        record_set(&rec, COL_trial_id, trial->id);
-        record_set(&rec, COL_arm_id, arm_id);
-        record_set(&rec, COL_pipeline, trial->label);
-        record_set_int(&rec, COL_seed, (int64_t)trial->seed);
-        record_set(&rec, COL_backend, arm->backend);
-        record_set_int(&rec, COL_threads, arm->threads);
-        record_set_int(&rec, COL_batch, arm->batch);
-        record_set(&rec, COL_scenario, arm->scenario);
-        fill_profile(&rec, r->options->profile);
-        fill_outcome(&rec, why->status, why->text);
-        pare_status status = emit(r, &rec, err);
-        record_clear(&rec);
-        if (status != PARE_OK)
-            return status;
-    }
-    return PARE_OK;
-}
-
 static void announce(const struct runner *r, const struct trial *trial) {
     if (r->options->quiet)
         return;
@@ -334,9 +316,8 @@ static pare_status do_trial(struct runner *r, struct trial *trial, size_t seed_i
     announce(r, trial);
     r->n_trials_run++;
     const struct base *base = NULL;
-    struct error base_err;
-    if (get_base(r, seed_index, &base_err, &base) != PARE_OK)
-        return emit_failures(r, trial, &base_err, err);
+    if (get_base(r, seed_index, err, &base) != PARE_OK)
+        return err->status;
     struct trial_env env = {
         .exp = r->exp,
         .reg = r->reg,

@@ -8,6 +8,7 @@
 #include "experiment/base.h"
 #include "experiment/divergence.h"
 #include "experiment/fill.h"
+#include "experiment/outputs.h"
 #include "train/train.h"
 
 #include <stdio.h>
@@ -85,8 +86,8 @@ static pare_status simulate(struct build *b, struct error *err) {
         return error_set(err, PARE_E_NOMEM, "out of memory");
     struct accuracy acc;
     if (train_infer_split(b->model, ds, SPLIT_TEST, b->env->pool, err, b->logits) != PARE_OK ||
-        accuracy_measure(b->logits, test->labels, test->n, ds->n_classes, err, &acc, b->simulated,
-                         NULL) != PARE_OK)
+        outputs_measure(&b->model->graph, ds, SPLIT_TEST, b->logits, err, &acc, b->simulated) !=
+            PARE_OK)
         return error_prefix(err, "simulated accuracy");
     record_set_real(&b->rec, COL_top1_simulated, acc.top1);
     return PARE_OK;
@@ -131,8 +132,8 @@ static pare_status measure_accuracy(struct build *b, const struct arm_spec *arm,
         status = experiment_infer_split(dep->inst, dep->executable, dep->max_batch, env->ds,
                                         SPLIT_TEST, err, b->logits);
     if (status == PARE_OK)
-        status = accuracy_measure(b->logits, test->labels, test->n, env->ds->n_classes, err, &acc,
-                                  b->predictions, NULL);
+        status = outputs_measure(&b->model->graph, env->ds, SPLIT_TEST, b->logits, err, &acc,
+                                 b->predictions);
     if (status == PARE_OK && b->simulated)
         status = divergence_find(dep, b->model, env->images,
                                  (int32_t)(env->n_images < 16 ? env->n_images : 16), err, rec);
@@ -341,6 +342,10 @@ pare_status trial_run(const struct trial_env *env, const struct trial *trial, tr
     if (!b.logits || !b.predictions)
         built = error_set(&build_err, PARE_E_NOMEM, "out of memory for a trial");
     fill_subject(&b);
+    if (built == PARE_OK && env->base->failure.status != PARE_OK) {
+        build_err = env->base->failure;
+        built = build_err.status;
+    }
     if (built == PARE_OK)
         built = build_model(&b, &build_err);
     struct evaluated last = {0};

@@ -17,6 +17,7 @@ struct base {
     float *logits;        /* (n_test,n_classes), by the float executor */
     uint8_t *predictions; /* (n_test) */
     double top1;
+    struct error failure; /* PARE_OK, or why it could not be made: every trial on it fails so */
 };
 
 struct trial_env {
