@@ -379,6 +379,16 @@ static pare_status x86_run(void *executable, const float *images, int32_t n, flo
     return status;
 }
 
+void x86_run_step(void *executable, int32_t step, const float *images, int32_t n, float *output) {
+    run_step(executable, step, images, n, output);
+}
+
+const struct x86_step *x86_steps(void *executable, int32_t *n) {
+    const struct executable *exe = executable;
+    *n = exe->n_steps;
+    return exe->steps;
+}
+
 /* ---- showing values ---- */
 
 /* One row without borders, as floats or as int16 codes. */

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/* Times each kernel of the x86 backend, one thread, on the layers of ResNet20 and LeNet-5, and prints
+ * its multiply-accumulates per second and their share of the level's measured peak:
+ *     bench_x86 [level [runs]]
+ * The shortest of many runs counts; the weights and the values are random. */
+#include "graph_maker.h"
+#include "measure/machine_internal.h"
+#include "x86.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static int64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+/* Everything on 8 bits, with scales that use the codes' range. */
+static void quantize_all(struct maker *m) {
+    for (int32_t i = 0; i < m->graph.n_nodes - 1; i++) {
+        maker_quantize_value(m, i, 8, 0.05f, 3);
+    }
+    for (int32_t i = 0; i < m->graph.n_nodes; i++) {
+        if (m->nodes[i]->weights[PARE_ROLE_WEIGHT] != NULL) {
+            maker_quantize_weight(m, i, 8);
+        }
+    }
+}
+
+static int32_t relu(struct maker *m, int32_t x) {
+    return maker_simple(m, PARE_OP_RELU, x);
+}
+
+static void make_resnet20(struct maker *m) {
+    maker_init(m, 1, 32, 32, 3);
+    int32_t x = relu(m, maker_conv(m, 0, 16, 3, 1, 1, 1, 1));
+    for (int32_t block = 0; block < 9; block++) {
+        int32_t channels = 16 << block / 3;
+        int32_t stride = block % 3 == 0 && block > 0 ? 2 : 1;
+        int32_t skip = stride == 2 ? maker_shortcut(m, x, channels, 2) : x;
+        int32_t y = relu(m, maker_conv(m, x, channels, 3, stride, 1, 1, 1));
+        y = maker_conv(m, y, channels, 3, 1, 1, 1, 1);
+        x = relu(m, maker_add(m, y, skip));
+    }
+    maker_linear(m, maker_simple(m, PARE_OP_GLOBAL_AVG_POOL, x), 10, 1);
+}
+
+static void make_lenet5(struct maker *m) {
+    maker_init(m, 1, 28, 28, 1);
+    int32_t x = relu(m, maker_conv(m, 0, 6, 5, 1, 2, 1, 1));
+    x = maker_pool(m, PARE_OP_MAX_POOL, x, 2, 2, 0);
+    x = relu(m, maker_conv(m, x, 16, 5, 1, 0, 1, 1));
+    x = maker_pool(m, PARE_OP_MAX_POOL, x, 2, 2, 0);
+    x = maker_simple(m, PARE_OP_FLATTEN, x);
+    x = relu(m, maker_linear(m, x, 120, 1));
+    x = relu(m, maker_linear(m, x, 84, 1));
+    maker_linear(m, x, 10, 1);
+}
+
+/* The peak loop with the level's instructions. */
+static double peak_gmacs(const char *isa, int integer) {
+    static const char *const loops[][3] = {
+        {"sse", "sse2", "sse2"},
+        {"avx2", "avx2-fma", "avx2"},
+        {"avx512", "avx512f", "avx512bw"},
+        {"avx-vnni", "avx2-fma", "avxvnni"},
+        {"avx512-vnni", "avx512f", "avx512vnni"},
+    };
+    size_t n;
+    const struct peak_kernel *kernels = peak_kernels(&n);
+    for (size_t l = 0; l < sizeof loops / sizeof *loops; l++) {
+        for (size_t k = 0; strcmp(loops[l][0], isa) == 0 && k < n; k++) {
+            if (strcmp(kernels[k].isa, loops[l][1 + integer]) == 0 &&
+                kernels[k].integer == integer) {
+                return peak_measure(&kernels[k], 5000000, 5) / 1e9;
+            }
+        }
+    }
+    return 0.0;
+}
+
+static void print_step(const struct x86_step *step, int64_t ns, double peak) {
+    const struct lower_step *s = &step->low;
+    double gmacs = ns > 0 ? (double)s->macs / (double)ns : 0.0;
+    printf("  %-24s %3dx%-3d %4d -> %-4d %dx%d/%d %9lld ns", step->kernel, s->out_h, s->out_w,
+           s->in_c, s->out_c, s->kernel_h, s->kernel_w, s->stride_h, (long long)ns);
+    if (s->macs > 0) {
+        printf(" %7.1f GMAC/s", gmacs);
+        if (peak > 0.0) {
+            printf(" %5.1f %%", 100.0 * gmacs / peak);
+        }
+    }
+    printf("\n");
+}
+
+static void bench(const struct maker *m, const char *name, const char *isa, int integer, int runs,
+                  double peak) {
+    struct test_host host;
+    void *instance;
+    void *exe;
+    int32_t n_steps;
+    const int32_t *d = m->graph.input_dims;
+    float *images = malloc((size_t)d[0] * (size_t)d[1] * (size_t)d[2] * sizeof(float));
+    float output[64];
+    uint64_t random = 5;
+    test_host_init(&host);
+    pare_compile_options options = {sizeof options, 1, isa};
+    if (images == NULL || x86_backend.create(&host.host, NULL, &instance) != PARE_OK ||
+        x86_backend.compile(instance, &m->graph, &options, &exe) != PARE_OK) {
+        fprintf(stderr, "bench_x86: %s: %s\n", isa, host.text);
+        exit(2);
+    }
+    for (int32_t k = 0; k < d[0] * d[1] * d[2]; k++) {
+        images[k] = maker_normal(&random);
+    }
+    const struct x86_step *steps = x86_steps(exe, &n_steps);
+    int64_t *best = calloc((size_t)n_steps + 1, sizeof *best);
+    for (int run = 0; best != NULL && run < runs; run++) {
+        for (int32_t s = 0; s <= n_steps; s++) {
+            int64_t start = now_ns();
+            if (s < n_steps) {
+                x86_run_step(exe, s, images, 1, output);
+            } else {
+                x86_backend.run(exe, images, 1, output);
+            }
+            int64_t ns = now_ns() - start;
+            best[s] = run == 0 || ns < best[s] ? ns : best[s];
+        }
+    }
+    printf("%s %s %s, peak %.1f GMAC/s\n", name, isa, integer ? "int8" : "fp32", peak);
+    int64_t macs = 0;
+    int64_t sum = 0;
+    for (int32_t s = 0; best != NULL && s < n_steps; s++) {
+        print_step(&steps[s], best[s], peak);
+        macs += steps[s].low.macs;
+        sum += best[s];
+    }
+    printf("  all: %lld ns (steps alone: %lld ns), %.1f GMAC/s\n", (long long)best[n_steps],
+           (long long)sum, (double)macs / (double)best[n_steps]);
+    free(best);
+    free(images);
+    x86_backend.executable_destroy(exe);
+    x86_backend.destroy(instance);
+}
+
+int main(int argc, char **argv) {
+    const char *only = argc > 1 ? argv[1] : NULL;
+    int runs = argc > 2 ? atoi(argv[2]) : 300;
+    int32_t n;
+    const struct x86_level *levels = x86_levels(&n);
+    for (int32_t k = 0; k < n; k++) {
+        if ((x86_cpu_features() & levels[k].needs) != levels[k].needs ||
+            (only != NULL && strcmp(only, levels[k].isa) != 0)) {
+            continue;
+        }
+        for (int integer = 0; integer < 2; integer++) {
+            double peak = peak_gmacs(levels[k].isa, integer);
+            for (int net = 0; net < 2; net++) {
+                struct maker m;
+                if (net == 0) {
+                    make_resnet20(&m);
+                } else {
+                    make_lenet5(&m);
+                }
+                if (integer) {
+                    quantize_all(&m);
+                }
+                bench(&m, net == 0 ? "resnet20" : "lenet5", levels[k].isa, integer, runs, peak);
+                maker_free(&m);
+            }
+        }
+    }
+    return 0;
+}
