@@ -24,9 +24,9 @@ INLINE i8_weight i8_load_weight(const char *w) {
                        _mm256_loadu_si256((const __m256i *)(const void *)(w + LANES * 4))};
 }
 /* vpmaddwd: exact, as vpmaddubsw is not. */
-INLINE __m256i i8_dot(__m256i acc, i8_act a, i8_weight w) {
-    acc = _mm256_add_epi32(acc, _mm256_madd_epi16(a.even, w.even));
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(a.odd, w.odd));
+INLINE VI i8_dot(VI acc, i8_act a, i8_weight w) {
+    acc += (VI)_mm256_madd_epi16(a.even, w.even);
+    return acc + (VI)_mm256_madd_epi16(a.odd, w.odd);
 }
 
 #include "tiles.inc"

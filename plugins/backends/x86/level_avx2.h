@@ -12,7 +12,9 @@
 #define LANES 8
 
 typedef __m256 VF;
-typedef __m256i VI;
+/* Not __m256i: GCC 12 converts between its 64-bit lanes and the dot product's 32-bit ones by moving
+ * every accumulator to another register, twice for each step. */
+typedef int32_t VI __attribute__((vector_size(32)));
 
 INLINE VF vf_load(const float *x) {
     return _mm256_loadu_ps(x);
@@ -36,25 +38,25 @@ INLINE VF vf_max(VF a, VF b) {
     return _mm256_max_ps(a, b);
 }
 INLINE VI vf_to_int(VF a) {
-    return _mm256_cvtps_epi32(a);
+    return (VI)_mm256_cvtps_epi32(a);
 }
 INLINE VF vi_to_float(VI a) {
-    return _mm256_cvtepi32_ps(a);
+    return _mm256_cvtepi32_ps((__m256i)a);
 }
 INLINE VI vi_load(const int32_t *x) {
-    return _mm256_loadu_si256((const __m256i *)(const void *)x);
+    return (VI)_mm256_loadu_si256((const __m256i *)(const void *)x);
 }
 INLINE VI vi_set1(int32_t x) {
-    return _mm256_set1_epi32(x);
+    return (VI)_mm256_set1_epi32(x);
 }
 INLINE VI vi_add(VI a, VI b) {
-    return _mm256_add_epi32(a, b);
+    return a + b;
 }
 
 /* Codes are 0..255, so that no pack saturates. Packing works within halves: the dwords are then in
  * the order c0 low, c1 low, c0 high, c1 high. */
 INLINE void store_codes(const struct x86_tiles *t, char *y, int vectors, VI c0, VI c1) {
-    __m256i words = _mm256_packs_epi32(c0, c1);
+    __m256i words = _mm256_packs_epi32((__m256i)c0, (__m256i)c1);
     __m256i bytes = _mm256_packus_epi16(words, words);
     bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 0, 0, 0, 0));
     __m128i low = _mm256_castsi256_si128(bytes);

@@ -23,9 +23,9 @@ INLINE i8_weight i8_load_weight(const char *w) {
     return (i8_weight){_mm512_loadu_si512(w), _mm512_loadu_si512(w + LANES * 4)};
 }
 /* vpmaddwd: exact, as vpmaddubsw is not. */
-INLINE __m512i i8_dot(__m512i acc, i8_act a, i8_weight w) {
-    acc = _mm512_add_epi32(acc, _mm512_madd_epi16(a.even, w.even));
-    return _mm512_add_epi32(acc, _mm512_madd_epi16(a.odd, w.odd));
+INLINE VI i8_dot(VI acc, i8_act a, i8_weight w) {
+    acc += (VI)_mm512_madd_epi16(a.even, w.even);
+    return acc + (VI)_mm512_madd_epi16(a.odd, w.odd);
 }
 
 #include "tiles.inc"

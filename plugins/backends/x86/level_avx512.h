@@ -12,7 +12,9 @@
 #define LANES 16
 
 typedef __m512 VF;
-typedef __m512i VI;
+/* Not __m512i: GCC 12 converts between its 64-bit lanes and the dot product's 32-bit ones by moving
+ * every accumulator to another register, twice for each step. */
+typedef int32_t VI __attribute__((vector_size(64)));
 
 INLINE VF vf_load(const float *x) {
     return _mm512_loadu_ps(x);
@@ -36,24 +38,24 @@ INLINE VF vf_max(VF a, VF b) {
     return _mm512_max_ps(a, b);
 }
 INLINE VI vf_to_int(VF a) {
-    return _mm512_cvtps_epi32(a);
+    return (VI)_mm512_cvtps_epi32(a);
 }
 INLINE VF vi_to_float(VI a) {
-    return _mm512_cvtepi32_ps(a);
+    return _mm512_cvtepi32_ps((__m512i)a);
 }
 INLINE VI vi_load(const int32_t *x) {
-    return _mm512_loadu_si512(x);
+    return (VI)_mm512_loadu_si512(x);
 }
 INLINE VI vi_set1(int32_t x) {
-    return _mm512_set1_epi32(x);
+    return (VI)_mm512_set1_epi32(x);
 }
 INLINE VI vi_add(VI a, VI b) {
-    return _mm512_add_epi32(a, b);
+    return a + b;
 }
 
 /* The first n lanes of `code` as bytes. */
 INLINE void store_bytes(char *y, VI code, int32_t n) {
-    __m128i bytes = _mm512_cvtepi32_epi8(code);
+    __m128i bytes = _mm512_cvtepi32_epi8((__m512i)code);
     if (n >= LANES) {
         _mm_storeu_si128((__m128i *)(void *)y, bytes);
     } else {

@@ -16,8 +16,8 @@ INLINE i8_act i8_broadcast(const char *x) {
 INLINE i8_weight i8_load_weight(const char *w) {
     return _mm512_loadu_si512(w);
 }
-INLINE __m512i i8_dot(__m512i acc, i8_act a, i8_weight w) {
-    return _mm512_dpbusd_epi32(acc, a, w);
+INLINE VI i8_dot(VI acc, i8_act a, i8_weight w) {
+    return (VI)_mm512_dpbusd_epi32((__m512i)acc, a, w);
 }
 
 #include "tiles.inc"

@@ -16,8 +16,8 @@ INLINE i8_act i8_broadcast(const char *x) {
 INLINE i8_weight i8_load_weight(const char *w) {
     return _mm256_loadu_si256((const __m256i *)(const void *)w);
 }
-INLINE __m256i i8_dot(__m256i acc, i8_act a, i8_weight w) {
-    return _mm256_dpbusd_avx_epi32(acc, a, w);
+INLINE VI i8_dot(VI acc, i8_act a, i8_weight w) {
+    return (VI)_mm256_dpbusd_avx_epi32((__m256i)acc, a, w);
 }
 
 #include "tiles.inc"

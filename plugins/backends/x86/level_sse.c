@@ -12,7 +12,9 @@
 #define LANES 4
 
 typedef __m128 VF;
-typedef __m128i VI;
+/* Not __m128i: GCC 12 converts between its 64-bit lanes and the dot product's 32-bit ones by moving
+ * every accumulator to another register, twice for each step. */
+typedef int32_t VI __attribute__((vector_size(16)));
 
 INLINE VF vf_load(const float *x) {
     return _mm_loadu_ps(x);
@@ -36,24 +38,24 @@ INLINE VF vf_max(VF a, VF b) {
     return _mm_max_ps(a, b);
 }
 INLINE VI vf_to_int(VF a) {
-    return _mm_cvtps_epi32(a);
+    return (VI)_mm_cvtps_epi32(a);
 }
 INLINE VF vi_to_float(VI a) {
-    return _mm_cvtepi32_ps(a);
+    return _mm_cvtepi32_ps((__m128i)a);
 }
 INLINE VI vi_load(const int32_t *x) {
-    return _mm_loadu_si128((const __m128i *)(const void *)x);
+    return (VI)_mm_loadu_si128((const __m128i *)(const void *)x);
 }
 INLINE VI vi_set1(int32_t x) {
-    return _mm_set1_epi32(x);
+    return (VI)_mm_set1_epi32(x);
 }
 INLINE VI vi_add(VI a, VI b) {
-    return _mm_add_epi32(a, b);
+    return a + b;
 }
 
 /* Codes are 0..255, so that no pack saturates. */
 INLINE void store_codes(const struct x86_tiles *t, char *y, int vectors, VI c0, VI c1) {
-    __m128i words = _mm_packs_epi32(c0, c1);
+    __m128i words = _mm_packs_epi32((__m128i)c0, (__m128i)c1);
     __m128i bytes = _mm_packus_epi16(words, words);
     if (vectors > 1 && t->n == 2 * LANES) {
         _mm_storel_epi64((__m128i *)(void *)y, bytes);
@@ -96,9 +98,9 @@ INLINE i8_weight i8_load_weight(const char *w) {
     return (i8_weight){_mm_loadu_si128((const __m128i *)(const void *)w),
                        _mm_loadu_si128((const __m128i *)(const void *)(w + LANES * 4))};
 }
-INLINE __m128i i8_dot(__m128i acc, i8_act a, i8_weight w) {
-    acc = _mm_add_epi32(acc, _mm_madd_epi16(a.even, w.even));
-    return _mm_add_epi32(acc, _mm_madd_epi16(a.odd, w.odd));
+INLINE VI i8_dot(VI acc, i8_act a, i8_weight w) {
+    acc += (VI)_mm_madd_epi16(a.even, w.even);
+    return acc + (VI)_mm_madd_epi16(a.odd, w.odd);
 }
 
 #include "tiles.inc"
