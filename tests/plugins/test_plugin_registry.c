@@ -119,42 +119,37 @@ static void test_duplicate_id(void **state) {
     registry_destroy(reg);
 }
 
-/* A method without extensions needs no function that says so. */
-static void test_no_extensions(void **state) {
-    (void)state;
-    struct error err;
+/* Loads one method and makes an instance of it with its defaults. */
+static pare_status load_and_create(const char *name, struct error *err) {
     struct registry *reg = new_registry();
     struct params *params = NULL;
     struct instance *inst = NULL;
     struct instance_env env = {0};
-    assert_int_equal(registry_load(reg, wrong("no_extensions"), &err), PARE_OK);
+    assert_int_equal(registry_load(reg, wrong(name), err), PARE_OK);
     struct param_table table = registry_param_table(registry_entry(reg, 0));
-    assert_int_equal(params_resolve(&table, 1, NULL, 0, &err, &params), PARE_OK);
-    assert_int_equal(instance_create(registry_entry(reg, 0), params, 0, &env, &err, &inst),
-                     PARE_OK);
+    assert_int_equal(params_resolve(&table, 1, NULL, 0, err, &params), PARE_OK);
+    pare_status status = instance_create(registry_entry(reg, 0), params, 0, &env, err, &inst);
     instance_destroy(inst, NULL);
     params_destroy(params);
     registry_destroy(reg);
+    return status;
+}
+
+/* A method without extensions needs no function that says so. */
+static void test_no_extensions(void **state) {
+    (void)state;
+    struct error err;
+    assert_int_equal(load_and_create("no_extensions", &err), PARE_OK);
 }
 
 /* An extension's table is looked at when an instance is made: scanning calls only the entry. */
 static void test_half_extension(void **state) {
     (void)state;
     struct error err;
-    struct registry *reg = new_registry();
-    struct params *params = NULL;
-    struct instance *inst = NULL;
-    struct instance_env env = {0};
-    assert_int_equal(registry_load(reg, wrong("half_extension"), &err), PARE_OK);
-    struct param_table table = registry_param_table(registry_entry(reg, 0));
-    assert_int_equal(params_resolve(&table, 1, NULL, 0, &err, &params), PARE_OK);
-    assert_int_equal(instance_create(registry_entry(reg, 0), params, 0, &env, &err, &inst),
-                     PARE_E_ABI);
+    assert_int_equal(load_and_create("half_extension", &err), PARE_E_ABI);
     assert_string_equal(err.text,
                         "method other: extension pare.method.calibrate/1: begin, observe or "
                         "end is NULL");
-    params_destroy(params);
-    registry_destroy(reg);
 }
 
 /* ---- files that are no plugins for this machine ---- */

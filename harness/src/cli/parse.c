@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "measure/machine.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -231,7 +232,7 @@ int cli_main(int argc, char **argv) {
     }
     /* A full disk or a closed pipe must not look like success. */
     if (fflush(stdout) != 0 && status == CLI_DONE) {
-        error_set(&err, PARE_E_IO, "cannot write the result to standard output");
+        error_set(&err, PARE_E_IO, "standard output: cannot write the result: %s", strerror(errno));
         status = cli_fail(&cli, &err);
     }
     free(cli.args);

@@ -4,6 +4,7 @@
 #include "core/alloc.h"
 #include "script/script.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,6 +174,24 @@ static int run_experiment(const struct cli *cli, struct experiment *exp, const s
     return summary.n_failed ? CLI_FAILED : CLI_DONE;
 }
 
+/* Ctrl-C ends the process as ever, but not without a word on what became of the work. */
+static void say_interrupted(int signal_number) {
+    static const char text[] =
+        "\npare run: interrupted; finished rows are kept, the same command with "
+        "--resume does the rest\n";
+    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)ignored;
+    raise(signal_number); /* SA_RESETHAND: to the default action */
+}
+
+static void explain_interrupts(void) {
+    struct sigaction action = {.sa_handler = say_interrupted, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction old;
+    /* A shell that runs it in the background ignores the signal; so it shall stay. */
+    if (sigaction(SIGINT, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+        sigaction(SIGINT, &action, NULL);
+}
+
 int run_command(struct cli *cli) {
     struct error err;
     struct registry *reg = NULL;
@@ -184,6 +203,8 @@ int run_command(struct cli *cli) {
     if (status == PARE_OK)
         status = cli_values(cli, "set", &err, &sets, &script_options.n_sets);
     script_options.sets = sets;
+    if (!options.dry_run)
+        explain_interrupts();
     if (status == PARE_OK)
         status = cli_registry(cli, &err, &reg);
     if (status == PARE_OK)

@@ -90,9 +90,11 @@ static char *try_folder(const struct dataset_info *info, char *dir, char **looke
 static char *search_folders(const struct dataset_info *info, char **looked) {
     const char *list = getenv("PARE_DATASETS");
     for (const char *at = list; at && *at;) {
-        size_t n = strcspn(at, ":");
+        size_t n = strcspn(at, ":"), bare = n;
+        while (bare > 1 && at[bare - 1] == '/')
+            bare--;
         if (n > 0) {
-            char *dir = alloc_printf("%.*s/%s", (int)n, at, info->name);
+            char *dir = alloc_printf("%.*s/%s", (int)bare, at, info->name);
             char *found = try_folder(info, dir, looked);
             if (found)
                 return found;
