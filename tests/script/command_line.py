@@ -29,6 +29,7 @@ def succeeds(*args, **where):
 def fails(args, *words, **where):
     status, out, err = pare(*args, **where)
     check(status == 2, f"pare {' '.join(args)}: exit status {status}, wanted 2")
+    check(out == "", f"pare {' '.join(args)}: on stdout: {out}")
     check(err.count("\n") == 1 and err.startswith("pare"),
           f"pare {' '.join(args)}: wanted one line: {err}")
     for word in words:

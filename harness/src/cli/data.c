@@ -22,6 +22,7 @@ int data_fetch_command(struct cli *cli) {
 
 struct verdicts {
     struct table *table;
+    size_t n;
     pare_status status;
     struct error err;
 };
@@ -31,6 +32,7 @@ static void add_verdict(void *arg, const char *file, const char *verdict) {
     const char *cells[] = {file, verdict};
     if (v->status == PARE_OK)
         v->status = table_add(v->table, cells, &v->err);
+    v->n++;
 }
 
 int data_verify_command(struct cli *cli) {
@@ -44,7 +46,8 @@ int data_verify_command(struct cli *cli) {
     pare_status status = dataset_verify(cli->args[0], add_verdict, &verdicts, &err);
     if (status == PARE_OK && verdicts.status)
         err = verdicts.err;
-    cli_print(cli, verdicts.table);
+    if (verdicts.n > 0) /* not where the dataset is missing altogether */
+        cli_print(cli, verdicts.table);
     table_destroy(verdicts.table);
     return status || verdicts.status ? cli_fail(cli, &err) : CLI_DONE;
 }

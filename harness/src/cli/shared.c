@@ -243,9 +243,10 @@ void cli_format_factor(const char *cell, char text[32]) {
 }
 
 void cli_format_short(const char *cell, char text[32]) {
+    double value = cell[0] ? strtod(cell, NULL) : NAN;
     text[0] = '\0';
-    if (cell[0])
-        snprintf(text, 32, "%.4g", strtod(cell, NULL));
+    if (!isnan(value)) /* no exponents for what people count in thousands */
+        snprintf(text, 32, fabs(value) >= 1e4 && fabs(value) < 1e12 ? "%.0f" : "%.4g", value);
 }
 
 void cli_make_interval(const struct record *rec, char text[128]) {
