@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* What every AArch64 has. There is no instruction that adds products of int8 to an int32, so two
+ * products are added in int16 (SMULL, SMLAL2) and pairs of those sums in int32 (SADALP). Weights
+ * are at least -127, so that |2 a w| <= 2 * 128 * 127 < 2^15. */
+#include "arm.h"
+
+#define LEVEL neon
+#define CODES_PER_STEP 16
+#define MAX_POSITIONS                                                                              \
+    {                                                                                              \
+        {0, 8, 8}, {                                                                               \
+            0, 6, 3                                                                                \
+        }                                                                                          \
+    }
+#include "tiles.inc"
+
+/* acc[p][c] holds 4 partial sums of position p and channel c. */
+INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const int P, const int V) {
+    int32x4_t acc[MAX_P][4 * MAX_V];
+    UNROLL for (int p = 0; p < P; p++) {
+        UNROLL for (int c = 0; c < 4 * V; c++) {
+            acc[p][c] = vdupq_n_s32(0);
+        }
+    }
+    const int8_t *weights = (const int8_t *)t->weights;
+    const int64_t n_bytes = (int64_t)t->k_steps * 16;
+    for (int32_t r = 0; r < t->n_runs; r++) {
+        const int8_t *from[MAX_P];
+        UNROLL for (int p = 0; p < P; p++) {
+            from[p] = (const int8_t *)x + t->run_bytes[r] + p * t->x_step_bytes;
+        }
+        for (int64_t k = 0; k < n_bytes; k += 16, weights += 64 * V) {
+            int8x16_t a[MAX_P];
+            UNROLL for (int p = 0; p < P; p++) {
+                a[p] = vld1q_s8(from[p] + k);
+            }
+            UNROLL for (int c = 0; c < 4 * V; c++) {
+                int8x16_t w = vld1q_s8(weights + 16 * c);
+                UNROLL for (int p = 0; p < P; p++) {
+                    int16x8_t two = vmull_s8(vget_low_s8(a[p]), vget_low_s8(w));
+                    acc[p][c] = vpadalq_s16(acc[p][c], vmlal_high_s8(two, a[p], w));
+                }
+            }
+        }
+    }
+    int32x4_t sums[MAX_P][MAX_V];
+    UNROLL for (int p = 0; p < P; p++) {
+        UNROLL for (int v = 0; v < V; v++) {
+            int32x4_t *four = &acc[p][4 * v];
+            sums[p][v] = vpaddq_s32(vpaddq_s32(four[0], four[1]), vpaddq_s32(four[2], four[3]));
+            sums[p][v] = vaddq_s32(sums[p][v], vld1q_s32(t->start + 4 * v));
+        }
+    }
+    finish_i8(t, y, P, V, sums);
+}
+
+TABLE(f32)
+TABLE_I8
+#include "steps.inc"

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/* Dot products of 4 int8 (SDOT), from ARMv8.2. */
+#include "arm.h"
+
+#define LEVEL neon_dotprod
+#define CODES_PER_STEP 4
+#include "tiles.inc"
+
+/* acc[p][v] += the dot product of 4 codes of position p with those of 4 channels. */
+#define I8_LANE(LANE)                                                                              \
+    {                                                                                              \
+        int8x16_t w[MAX_V];                                                                        \
+        UNROLL for (int v = 0; v < V; v++) {                                                       \
+            w[v] = vld1q_s8(weights + ((LANE)*V + v) * 16);                                        \
+        }                                                                                          \
+        UNROLL for (int p = 0; p < P; p++) {                                                       \
+            UNROLL for (int v = 0; v < V; v++) {                                                   \
+                acc[p][v] = vdotq_laneq_s32(acc[p][v], w[v], a[p], LANE);                          \
+            }                                                                                      \
+        }                                                                                          \
+    }
+
+INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const int P, const int V) {
+    int32x4_t acc[MAX_P][MAX_V];
+    UNROLL for (int v = 0; v < V; v++) {
+        UNROLL for (int p = 0; p < P; p++) {
+            acc[p][v] = vld1q_s32(t->start + 4 * v);
+        }
+    }
+    const int8_t *weights = (const int8_t *)t->weights;
+    const int64_t n_bytes = t->k_steps / 4 * 16;
+    const int tail = t->k_steps % 4;
+    for (int32_t r = 0; r < t->n_runs; r++) {
+        const int8_t *from[MAX_P];
+        int8x16_t a[MAX_P];
+        UNROLL for (int p = 0; p < P; p++) {
+            from[p] = (const int8_t *)x + t->run_bytes[r] + p * t->x_step_bytes;
+        }
+        int64_t k = 0;
+        for (; k < n_bytes; k += 16, weights += 64 * V) {
+            UNROLL for (int p = 0; p < P; p++) {
+                a[p] = vld1q_s8(from[p] + k);
+            }
+            I8_LANE(0)
+            I8_LANE(1)
+            I8_LANE(2)
+            I8_LANE(3)
+        }
+        if (tail == 0) {
+            continue;
+        }
+        /* Up to 12 bytes past the run are read, and not used. */
+        UNROLL for (int p = 0; p < P; p++) {
+            a[p] = vld1q_s8(from[p] + k);
+        }
+        I8_LANE(0)
+        if (tail > 1) {
+            I8_LANE(1)
+        }
+        if (tail > 2) {
+            I8_LANE(2)
+        }
+        weights += tail * 16 * V;
+    }
+    finish_i8(t, y, P, V, acc);
+}
+
+TABLE(f32)
+TABLE(i8)
+#include "steps.inc"

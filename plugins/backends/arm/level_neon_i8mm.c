@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/* Matrix products of int8 (SMMLA): 2 positions by 8 codes times 8 codes by 2 channels. From
+ * ARMv8.6, an option before. */
+#include "arm.h"
+
+#define LEVEL neon_i8mm
+#define CODES_PER_STEP 8
+#include "tiles.inc"
+
+/* Half the positions, rounded up. */
+#define PAIRS ((P + 1) / 2)
+
+INLINE int8x16_t low_halves(int8x16_t a, int8x16_t b) {
+    return vreinterpretq_s8_s64(vzip1q_s64(vreinterpretq_s64_s8(a), vreinterpretq_s64_s8(b)));
+}
+INLINE int8x16_t high_halves(int8x16_t a, int8x16_t b) {
+    return vreinterpretq_s8_s64(vzip2q_s64(vreinterpretq_s64_s8(a), vreinterpretq_s64_s8(b)));
+}
+
+/* acc[i][c] += positions 2 i and 2 i + 1 times channels 2 c and 2 c + 1, for 8 codes. */
+#define I8_STEP                                                                                    \
+    UNROLL for (int c = 0; c < 2 * V; c++) {                                                       \
+        int8x16_t w = vld1q_s8(weights + 16 * c);                                                  \
+        UNROLL for (int i = 0; i < PAIRS; i++) {                                                   \
+            acc[i][c] = vmmlaq_s32(acc[i][c], a[i], w);                                            \
+        }                                                                                          \
+    }                                                                                              \
+    weights += 32 * V;
+
+INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const int P, const int V) {
+    int32x4_t acc[MAX_P / 2][2 * MAX_V];
+    UNROLL for (int c = 0; c < 2 * V; c++) {
+        int64x2_t two = vld1q_dup_s64((const int64_t *)(const void *)(t->start + 2 * c));
+        UNROLL for (int i = 0; i < PAIRS; i++) {
+            acc[i][c] = vreinterpretq_s32_s64(two);
+        }
+    }
+    const int8_t *weights = (const int8_t *)t->weights;
+    const int64_t n_bytes = t->k_steps / 2 * 16;
+    const int tail = t->k_steps % 2;
+    for (int32_t r = 0; r < t->n_runs; r++) {
+        const int8_t *from[MAX_P + 1];
+        UNROLL for (int p = 0; p < 2 * PAIRS; p++) {
+            /* An odd last position is taken twice, and stored once. */
+            from[p] = (const int8_t *)x + t->run_bytes[r] + (p < P ? p : P - 1) * t->x_step_bytes;
+        }
+        int64_t k = 0;
+        for (; k < n_bytes; k += 16) {
+            int8x16_t a[MAX_P / 2];
+            int8x16_t later[MAX_P / 2];
+            UNROLL for (int i = 0; i < PAIRS; i++) {
+                int8x16_t even = vld1q_s8(from[2 * i] + k);
+                int8x16_t odd = vld1q_s8(from[2 * i + 1] + k);
+                a[i] = low_halves(even, odd);
+                later[i] = high_halves(even, odd);
+            }
+            I8_STEP
+            UNROLL for (int i = 0; i < PAIRS; i++) {
+                a[i] = later[i];
+            }
+            I8_STEP
+        }
+        if (tail > 0) {
+            int8x16_t a[MAX_P / 2];
+            UNROLL for (int i = 0; i < PAIRS; i++) {
+                a[i] = vcombine_s8(vld1_s8(from[2 * i] + k), vld1_s8(from[2 * i + 1] + k));
+            }
+            I8_STEP
+        }
+    }
+    int32x4_t sums[MAX_P + 1][MAX_V];
+    UNROLL for (int p = 0; p < P; p++) {
+        UNROLL for (int v = 0; v < V; v++) {
+            int64x2_t first = vreinterpretq_s64_s32(acc[p / 2][2 * v]);
+            int64x2_t second = vreinterpretq_s64_s32(acc[p / 2][2 * v + 1]);
+            sums[p][v] = vreinterpretq_s32_s64(p % 2 == 0 ? vzip1q_s64(first, second)
+                                                          : vzip2q_s64(first, second));
+        }
+    }
+    finish_i8(t, y, P, V, sums);
+}
+
+TABLE(f32)
+TABLE(i8)
+#include "steps.inc"
