@@ -5,6 +5,9 @@
 #ifdef __x86_64__
 #include "x86.h"
 #endif
+#ifdef __aarch64__
+#include "arm.h"
+#endif
 
 int32_t subjects_usable(struct subject subjects[MAX_SUBJECTS]) {
     int32_t n = 0;
@@ -19,6 +22,15 @@ int32_t subjects_usable(struct subject subjects[MAX_SUBJECTS]) {
     for (int32_t k = 0; k < n_levels; k++) {
         if ((features & levels[k].needs) == levels[k].needs) {
             subjects[n++] = (struct subject){&x86_backend, levels[k].isa, 0};
+        }
+    }
+#endif
+#ifdef __aarch64__
+    uint32_t features = arm_cpu_features();
+    for (int32_t k = 0; k < arm_levels.n_levels; k++) {
+        const struct tiled_level *level = &arm_levels.levels[k];
+        if ((features & level->needs) == level->needs) {
+            subjects[n++] = (struct subject){&arm_backend, level->isa, 0};
         }
     }
 #endif

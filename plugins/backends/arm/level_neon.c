@@ -9,10 +9,17 @@
 #define MAX_POSITIONS                                                                              \
     {                                                                                              \
         {0, 8, 8}, {                                                                               \
-            0, 6, 3                                                                                \
+            0, 4, 3                                                                                \
         }                                                                                          \
     }
 #include "tiles.inc"
+
+/* Volatile for the reason given at PRODUCT. */
+#define LOW_PRODUCTS(TWO, A, W)                                                                    \
+    __asm__ volatile("smull %0.8h, %1.8b, %2.8b" : "=w"(TWO) : "w"(A), "w"(W))
+#define HIGH_PRODUCTS(TWO, A, W)                                                                   \
+    __asm__ volatile("smlal2 %0.8h, %1.16b, %2.16b" : "+w"(TWO) : "w"(A), "w"(W))
+#define PAIRS_ADD(ACC, TWO) __asm__ volatile("sadalp %0.4s, %1.8h" : "+w"(ACC) : "w"(TWO))
 
 /* acc[p][c] holds 4 partial sums of position p and channel c. */
 INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const int P, const int V) {
@@ -34,12 +41,22 @@ INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const i
             UNROLL for (int p = 0; p < P; p++) {
                 a[p] = vld1q_s8(from[p] + k);
             }
+            int16x8_t two[MAX_P];
             UNROLL for (int c = 0; c < 4 * V; c++) {
                 int8x16_t w = vld1q_s8(weights + 16 * c);
                 UNROLL for (int p = 0; p < P; p++) {
-                    int16x8_t two = vmull_s8(vget_low_s8(a[p]), vget_low_s8(w));
-                    acc[p][c] = vpadalq_s16(acc[p][c], vmlal_high_s8(two, a[p], w));
+                    /* The sums of the channel before are ready by now. */
+                    if (c > 0) {
+                        PAIRS_ADD(acc[p][c - 1], two[p]);
+                    }
+                    LOW_PRODUCTS(two[p], a[p], w);
                 }
+                UNROLL for (int p = 0; p < P; p++) {
+                    HIGH_PRODUCTS(two[p], a[p], w);
+                }
+            }
+            UNROLL for (int p = 0; p < P; p++) {
+                PAIRS_ADD(acc[p][4 * V - 1], two[p]);
             }
         }
     }

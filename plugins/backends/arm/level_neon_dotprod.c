@@ -15,7 +15,7 @@
         }                                                                                          \
         UNROLL for (int p = 0; p < P; p++) {                                                       \
             UNROLL for (int v = 0; v < V; v++) {                                                   \
-                acc[p][v] = vdotq_laneq_s32(acc[p][v], w[v], a[p], LANE);                          \
+                PRODUCT("sdot", acc[p][v], w[v], "16b", a[p], "4b[" #LANE "]");                    \
             }                                                                                      \
         }                                                                                          \
     }

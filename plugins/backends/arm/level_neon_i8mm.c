@@ -22,7 +22,7 @@ INLINE int8x16_t high_halves(int8x16_t a, int8x16_t b) {
     UNROLL for (int c = 0; c < 2 * V; c++) {                                                       \
         int8x16_t w = vld1q_s8(weights + 16 * c);                                                  \
         UNROLL for (int i = 0; i < PAIRS; i++) {                                                   \
-            acc[i][c] = vmmlaq_s32(acc[i][c], a[i], w);                                            \
+            PRODUCT("smmla", acc[i][c], a[i], "16b", w, "16b");                                    \
         }                                                                                          \
     }                                                                                              \
     weights += 32 * V;
