@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Times each kernel of the x86 backend, one thread, on the layers of ResNet20 and LeNet-5, and prints
- * its multiply-accumulates per second and their share of the level's measured peak:
+/* Times each kernel of the x86 backend, one thread, on the layers of ResNet20 and LeNet-5, and
+ * prints its multiply-accumulates per second and their share of the level's measured peak:
  *     bench_x86 [level [runs]]
  * The shortest of many runs counts; the weights and the values are random. */
 #include "graph_maker.h"
