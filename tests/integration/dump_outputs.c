@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* dump_outputs MODEL DATASET N BACKEND FOLDER: what a deployed model makes of the first N test
+/* dump_outputs MODEL DATASET N BACKEND FOLDER [ISA]: what a deployed model makes of the first N test
  * images (0: all), as the harness runs it: images.f32 (n,H,W,C), outputs.f32 (n,classes) and
- * labels.u8 (n) in FOLDER. For integer_checkpoint.py. */
+ * labels.u8 (n) in FOLDER. For integer_checkpoint.py and backends_agree.py. */
 #include "core/alloc.h"
 #include "core/pool.h"
 #include "experiment/deployment.h"
@@ -54,8 +54,8 @@ int main(int argc, char **argv) {
     struct registry *reg;
     struct pool *pool;
     struct deployment *dep;
-    if (argc != 6 || sscanf(argv[3], "%lld", (long long *)&options.max_test) != 1) {
-        fprintf(stderr, "usage: dump_outputs MODEL DATASET N BACKEND FOLDER\n");
+    if (argc < 6 || argc > 7 || sscanf(argv[3], "%lld", (long long *)&options.max_test) != 1) {
+        fprintf(stderr, "usage: dump_outputs MODEL DATASET N BACKEND FOLDER [ISA]\n");
         return 2;
     }
     check(dataset_open(argv[2], &options, &err, &ds));
@@ -63,7 +63,7 @@ int main(int argc, char **argv) {
     check(registry_create(&err, &reg));
     check(registry_scan_default(reg, &err));
     check(pool_create(1, NULL, &err, &pool));
-    check(deployment_create(&model->graph, reg, argv[4], NULL, BATCH, pool, &err, &dep));
+    check(deployment_create(&model->graph, reg, argv[4], argc > 6 ? argv[6] : NULL, BATCH, pool, &err, &dep));
     size_t n = (size_t)ds->splits[SPLIT_TEST].n * (size_t)ds->n_classes;
     float *outputs = alloc_array(n, sizeof *outputs);
     if (!outputs || dep->n_outputs != ds->n_classes)

@@ -39,11 +39,16 @@ def skip_unless_there(pare, model, dataset):
             sys.exit(77)
 
 
-def call(*args):
+def attempt(*args):
     done = subprocess.run([str(a) for a in args], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{args}: exit status {done.returncode}\n{done.stderr}")
-    return done.stdout
+    return done.returncode, done.stdout, done.stderr
+
+
+def call(*args):
+    status, out, err = attempt(*args)
+    if status != 0:
+        sys.exit(f"{args}: exit status {status}\n{err}")
+    return out
 
 
 def mnist_test_images(n):
