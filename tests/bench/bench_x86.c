@@ -50,13 +50,9 @@ static void make_resnet20(struct maker *m) {
 
 static void make_lenet5(struct maker *m) {
     maker_init(m, 1, 28, 28, 1);
-    int32_t x = relu(m, maker_conv(m, 0, 6, 5, 1, 2, 1, 1));
-    x = maker_pool(m, PARE_OP_MAX_POOL, x, 2, 2, 0);
-    x = relu(m, maker_conv(m, x, 16, 5, 1, 0, 1, 1));
-    x = maker_pool(m, PARE_OP_MAX_POOL, x, 2, 2, 0);
-    x = maker_simple(m, PARE_OP_FLATTEN, x);
-    x = relu(m, maker_linear(m, x, 120, 1));
-    x = relu(m, maker_linear(m, x, 84, 1));
+    int32_t x = maker_pool(m, PARE_OP_MAX_POOL, maker_conv(m, 0, 20, 5, 1, 0, 1, 1), 2, 2, 0);
+    x = maker_pool(m, PARE_OP_MAX_POOL, maker_conv(m, x, 50, 5, 1, 0, 1, 1), 2, 2, 0);
+    x = relu(m, maker_linear(m, maker_simple(m, PARE_OP_FLATTEN, x), 500, 1));
     maker_linear(m, x, 10, 1);
 }
 

@@ -47,7 +47,7 @@ def check(pare, dump, model, dataset, n, bits, folder):
                      f"logits differ from ref's")
         n_compared += 1
     assert n_compared >= 1
-    print(f"{model} on {dataset}, {bits} bits: {len(wanted) // 40} images, {n_compared} levels agree with ref")
+    print(f"{os.path.basename(model)} on {dataset}, {bits} bits: {len(wanted) // 40} images, {n_compared} levels agree with ref")
 
 
 def main():

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* dump_outputs MODEL DATASET N BACKEND FOLDER [ISA]: what a deployed model makes of the first N test
- * images (0: all), as the harness runs it: images.f32 (n,H,W,C), outputs.f32 (n,classes) and
+/* dump_outputs MODEL DATASET N BACKEND FOLDER [ISA]: what a deployed model makes of the first N
+ * test images (0: all), as the harness runs it: images.f32 (n,H,W,C), outputs.f32 (n,classes) and
  * labels.u8 (n) in FOLDER. For integer_checkpoint.py and backends_agree.py. */
 #include "core/alloc.h"
 #include "core/pool.h"
@@ -63,7 +63,8 @@ int main(int argc, char **argv) {
     check(registry_create(&err, &reg));
     check(registry_scan_default(reg, &err));
     check(pool_create(1, NULL, &err, &pool));
-    check(deployment_create(&model->graph, reg, argv[4], argc > 6 ? argv[6] : NULL, BATCH, pool, &err, &dep));
+    check(deployment_create(&model->graph, reg, argv[4], argc > 6 ? argv[6] : NULL, BATCH, pool,
+                            &err, &dep));
     size_t n = (size_t)ds->splits[SPLIT_TEST].n * (size_t)ds->n_classes;
     float *outputs = alloc_array(n, sizeof *outputs);
     if (!outputs || dep->n_outputs != ds->n_classes)

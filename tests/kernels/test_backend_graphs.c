@@ -529,13 +529,69 @@ static void test_random_graphs(void **state) {
     assert_true(n_integer >= 5);
 }
 
+/* One convolution and one linear layer around every size of a tile: one element, a tile and its
+ * neighbours, primes. With `extreme`, the largest codes there are on both sides of each product,
+ * which is where sums that saturate or start wrongly show. */
+static void check_shape(uint64_t seed, int quantized, int extreme) {
+    static const int32_t channels[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48, 61, 64};
+    const int32_t n_channels = (int32_t)(sizeof channels / sizeof *channels);
+    struct maker m;
+    uint64_t r = seed * 1009 + 17;
+    int32_t kernel = maker_between(&r, 0, 3);
+    kernel = kernel == 0 ? 1 : kernel == 3 ? 5 : 3;
+    int32_t pad = maker_between(&r, 0, kernel);
+    int32_t least = kernel > 2 * pad ? kernel - 2 * pad : 1;
+    maker_init(&m, seed, maker_between(&r, least, least + 5), maker_between(&r, least, least + 32),
+               channels[maker_between(&r, 0, n_channels - 1)]);
+    int32_t in_c = m.graph.input_dims[2];
+    int32_t out_c = channels[maker_between(&r, 0, n_channels - 1)];
+    int32_t groups = in_c == out_c && maker_between(&r, 0, 3) == 0                     ? in_c
+                     : in_c % 4 == 0 && out_c % 4 == 0 && maker_between(&r, 0, 3) == 0 ? 4
+                                                                                       : 1;
+    int32_t conv =
+        maker_conv(&m, 0, out_c, kernel, maker_between(&r, 1, 3), pad, groups, extreme ? 0 : 1);
+    int32_t relu = maker_between(&r, 0, 1) ? maker_simple(&m, PARE_OP_RELU, conv) : conv;
+    int32_t pool =
+        maker_simple(&m, maker_between(&r, 0, 1) ? PARE_OP_FLATTEN : PARE_OP_GLOBAL_AVG_POOL, relu);
+    int32_t fc = maker_linear(&m, pool, channels[maker_between(&r, 0, n_channels - 1)], 1);
+    if (quantized) {
+        float range = extreme ? 0.01f : 3.0f;
+        quantize_somehow(&m, 0, 8, range);
+        quantize_somehow(&m, relu, 8, extreme ? 0.01f * (float)(in_c * kernel) : 3.0f);
+        if (pool != relu && m.nodes[pool]->op != PARE_OP_FLATTEN) {
+            quantize_somehow(&m, pool, 8, 2.0f);
+        }
+        maker_quantize_weight(&m, conv, 8);
+        maker_quantize_weight(&m, fc, 8);
+    }
+    for (int64_t k = 0; extreme && k < maker_weight(&m, conv, PARE_ROLE_WEIGHT)->n_elems; k++) {
+        pare_weight *w = maker_weight(&m, conv, PARE_ROLE_WEIGHT);
+        int16_t code = seed % 3 == 0 ? 127 : seed % 3 == 1 ? -127 : (int16_t)(k % 2 ? 127 : -127);
+        ((int16_t *)(uintptr_t)w->codes)[k] = code;
+        ((float *)(uintptr_t)w->data)[k] =
+            w->quant.scale[k / (w->n_elems / w->dims[0])] * (float)code;
+    }
+    struct outcome outcome = check(&m, 1.0f);
+    assert_string_equal(outcome.execution, quantized ? "integer" : "float");
+    maker_free(&m);
+}
+
+static void test_shapes(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        check_shape(seed, 1, 0);
+        check_shape(seed + 1000, 1, 1);
+        check_shape(seed + 2000, 0, 0);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lenet_float),     cmocka_unit_test(test_lenet_integer),
         cmocka_unit_test(test_lenet_wide),      cmocka_unit_test(test_lenet_mixed),
         cmocka_unit_test(test_resnet_float),    cmocka_unit_test(test_resnet_integer),
         cmocka_unit_test(test_resnet_unfolded), cmocka_unit_test(test_two_readers),
-        cmocka_unit_test(test_random_graphs),
+        cmocka_unit_test(test_random_graphs),   cmocka_unit_test(test_shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

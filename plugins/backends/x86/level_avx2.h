@@ -53,6 +53,17 @@ INLINE VI vi_add(VI a, VI b) {
     return a + b;
 }
 
+/* One vector of bytes, widened. */
+INLINE VI vi_load_bytes(const uint8_t *x) {
+    return (VI)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)x));
+}
+/* Codes are 0..255. */
+INLINE void vi_store_bytes(uint8_t *y, VI code) {
+    __m128i low = _mm256_castsi256_si128((__m256i)code);
+    __m128i words = _mm_packs_epi32(low, _mm256_extracti128_si256((__m256i)code, 1));
+    _mm_storel_epi64((__m128i *)(void *)y, _mm_packus_epi16(words, words));
+}
+
 /* Codes are 0..255, so that no pack saturates. Packing works within halves: the dwords are then in
  * the order c0 low, c1 low, c0 high, c1 high. */
 INLINE void store_codes(const struct x86_tiles *t, char *y, int vectors, VI c0, VI c1) {

@@ -53,6 +53,14 @@ INLINE VI vi_add(VI a, VI b) {
     return a + b;
 }
 
+/* One vector of bytes, widened. */
+INLINE VI vi_load_bytes(const uint8_t *x) {
+    return (VI)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)x));
+}
+INLINE void vi_store_bytes(uint8_t *y, VI code) {
+    _mm_storeu_si128((__m128i *)(void *)y, _mm512_cvtepi32_epi8((__m512i)code));
+}
+
 /* The first n lanes of `code` as bytes. */
 INLINE void store_bytes(char *y, VI code, int32_t n) {
     __m128i bytes = _mm512_cvtepi32_epi8((__m512i)code);

@@ -53,6 +53,20 @@ INLINE VI vi_add(VI a, VI b) {
     return a + b;
 }
 
+/* One vector of bytes, widened. */
+INLINE VI vi_load_bytes(const uint8_t *x) {
+    int32_t four;
+    memcpy(&four, x, sizeof four);
+    __m128i bytes = _mm_unpacklo_epi8(_mm_cvtsi32_si128(four), _mm_setzero_si128());
+    return (VI)_mm_unpacklo_epi16(bytes, _mm_setzero_si128());
+}
+/* Codes are 0..255. */
+INLINE void vi_store_bytes(uint8_t *y, VI code) {
+    __m128i words = _mm_packs_epi32((__m128i)code, (__m128i)code);
+    int32_t four = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+    memcpy(y, &four, sizeof four);
+}
+
 /* Codes are 0..255, so that no pack saturates. */
 INLINE void store_codes(const struct x86_tiles *t, char *y, int vectors, VI c0, VI c1) {
     __m128i words = _mm_packs_epi32((__m128i)c0, (__m128i)c1);

@@ -81,6 +81,7 @@ struct x86_tiles {
     int32_t n_runs, k_steps;
     const int64_t *run_bytes;
     const char *weights;
+    int64_t block_bytes; /* of weights, for kernels that take several blocks at once */
     const int32_t *start;
     const float *multiplier, *bias;
     int32_t n;       /* output channels */
