@@ -66,12 +66,21 @@ static void durations(void **state) {
         double seconds;
         const char *text;
     } cases[] = {
-        {5e-9, "5 ns"},       {840e-6, "840 us"},
-        {999.6e-6, "1.0 ms"}, {0.0123, "12.3 ms"},
-        {1.2, "1.2 s"},       {59.97, "1 min 00 s"},
-        {200, "3 min 20 s"},  {3599.7, "1 h 00 min"},
-        {7500, "2 h 05 min"}, {-1, "?"},
-        {NAN, "?"},           {INFINITY, "?"},
+        {5e-9, "5 ns"},
+        {840e-6, "840 us"},
+        {999.6e-6, "1.00 ms"},
+        {0.0123, "12.3 ms"},
+        {17.24e-6, "17.2 us"},
+        {1.5e-6, "1.50 us"},
+        {0.456, "456 ms"},
+        {1.2, "1.2 s"},
+        {59.97, "1 min 00 s"},
+        {200, "3 min 20 s"},
+        {3599.7, "1 h 00 min"},
+        {7500, "2 h 05 min"},
+        {-1, "?"},
+        {NAN, "?"},
+        {INFINITY, "?"},
         {0, "0 ns"},
     };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {

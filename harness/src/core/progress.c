@@ -17,6 +17,11 @@ int64_t clock_ns(void) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* Digits behind the point, so that three stand in all. */
+static int decimals(double value) {
+    return value < 9.995 ? 2 : value < 99.95 ? 1 : 0;
+}
+
 void format_duration(double seconds, char text[32]) {
     /* Each bound is half a last digit below the unit, so that nothing is shown as "60.0 s". */
     if (!(seconds >= 0) || seconds > 1e9)
@@ -24,9 +29,9 @@ void format_duration(double seconds, char text[32]) {
     else if (seconds < 999.5e-9)
         snprintf(text, 32, "%.0f ns", seconds * 1e9);
     else if (seconds < 999.5e-6)
-        snprintf(text, 32, "%.0f us", seconds * 1e6);
+        snprintf(text, 32, "%.*f us", decimals(seconds * 1e6), seconds * 1e6);
     else if (seconds < 999.5e-3)
-        snprintf(text, 32, "%.1f ms", seconds * 1e3);
+        snprintf(text, 32, "%.*f ms", decimals(seconds * 1e3), seconds * 1e3);
     else if (seconds < 59.95)
         snprintf(text, 32, "%.1f s", seconds);
     else if (seconds < 3599.5)
