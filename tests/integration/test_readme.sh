@@ -21,7 +21,7 @@ block lua "$PARE_HOME/README.md" >bits.lua
 block lua "$PARE_HOME/plugins/README.md" >mine.lua
 
 n=0
-for file in README.md plugins/README.md harness/src/script/README.md; do
+for file in README.md datasets/README.md plugins/README.md harness/src/script/README.md; do
     block sh "$PARE_HOME/$file" | grep -vE '^#|^$|\.\.\.|^scripts/|data fetch' >commands || true
     [ -n "${PARE_DATASETS:-}" ] || sed -i '/-mnist/d' commands
     # merge is shown with two files of the reader's
