@@ -118,7 +118,7 @@ static void bench(const struct maker *m, const char *name, const char *isa, int 
         for (int32_t s = 0; s <= n_steps; s++) {
             int64_t start = now_ns();
             if (s < n_steps) {
-                x86_run_step(exe, s, images, 1, output);
+                x86_run_step(exe, s, images, output);
             } else {
                 x86_backend.run(exe, images, 1, output);
             }

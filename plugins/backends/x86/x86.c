@@ -5,9 +5,15 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Tasks that each thread gets of a step, so that a late one does not hold up the others for long.
- */
-#define TASKS_PER_THREAD 4
+/* Tasks that each thread gets, so that a late one does not hold up the others for long: rows of a
+ * step when there is one image, images otherwise. */
+#define ROW_TASKS_PER_THREAD 4
+#define IMAGE_TASKS_PER_THREAD 2
+
+/* A batch is run in chunks, each through all steps, so that its values stay in the cache. One image
+ * is best for that; but a linear layer's weights, read once for each chunk, want more. */
+#define CHUNK_LINEAR 8
+#define LARGE_LINEAR_WEIGHTS 32768
 
 struct instance {
     const pare_host *host;
@@ -17,11 +23,14 @@ struct instance {
 struct executable {
     const pare_host *host;
     const struct x86_level *level;
-    struct x86_plan plan; /* its weights are dropped: each step holds its own, packed */
+    int32_t max_batch;
+    struct x86_plan
+        plan; /* for a chunk; its weights are dropped: each step holds its own, packed */
     int32_t n_steps;
     struct x86_step *steps; /* (n_steps) */
-    void *arena;
-    int32_t input_elems;
+    char *arenas;           /* (n_arenas) of plan.low.arena_bytes each, one for each task */
+    int32_t n_arenas;
+    int32_t input_elems, output_elems; /* of one image */
     pare_executable_info info;
     pare_kernel_info *kernel_infos;       /* (n_steps) */
     const pare_kernel_info **kernel_list; /* (n_steps) */
@@ -199,7 +208,7 @@ static void x86_executable_destroy(void *executable) {
         }
     }
     host->free(host, exe->steps);
-    host->free(host, exe->arena);
+    host->free(host, exe->arenas);
     host->free(host, exe->kernel_infos);
     host->free(host, exe->kernel_list);
     x86_plan_destroy(host, &exe->plan);
@@ -210,14 +219,14 @@ static pare_status pack(struct executable *exe, const pare_graph *graph) {
     const struct lower_plan *low = &exe->plan.low;
     struct x86_packer packer = {
         .host = exe->host, .kernels = exe->level->kernels, .plan = &exe->plan};
-    size_t arena_bytes = low->arena_bytes > 0 ? (size_t)low->arena_bytes : 1;
+    size_t arenas_bytes = (size_t)exe->n_arenas * (size_t)low->arena_bytes;
     exe->n_steps = low->n_steps;
     exe->steps = x86_keep(&packer, low->n_steps, sizeof *exe->steps);
     exe->kernel_infos = x86_keep(&packer, low->n_steps, sizeof *exe->kernel_infos);
     exe->kernel_list = x86_keep(&packer, low->n_steps, sizeof *exe->kernel_list);
-    exe->arena = exe->host->alloc(exe->host, arena_bytes);
+    exe->arenas = exe->host->alloc(exe->host, arenas_bytes > 0 ? arenas_bytes : 1);
     int done = exe->steps != NULL && exe->kernel_infos != NULL && exe->kernel_list != NULL &&
-               exe->arena != NULL;
+               exe->arenas != NULL;
     for (int32_t s = 0; done && s < low->n_steps; s++) {
         done = pack_step(exe, &packer, graph, s);
     }
@@ -225,19 +234,58 @@ static pare_status pack(struct executable *exe, const pare_graph *graph) {
     if (!done) {
         return exe->host->fail(exe->host, PARE_E_NOMEM,
                                "out of memory: packed weights and %lld bytes of activations",
-                               (long long)low->arena_bytes);
+                               (long long)arenas_bytes);
     }
-    memset(exe->arena, 0, arena_bytes); /* so that no run is the first to touch a page */
+    memset(exe->arenas, 0, arenas_bytes); /* so that no run is the first to touch a page */
     exe->info = (pare_executable_info){
         .struct_size = sizeof(pare_executable_info),
         .isa = exe->level->isa,
         .execution = low->execution,
         .bytes_resident = packer.bytes_resident,
-        .bytes_activations = low->arena_bytes,
+        .bytes_activations = (int64_t)arenas_bytes,
         .n_kernels = exe->n_steps,
         .kernels = exe->kernel_list,
     };
     return PARE_OK;
+}
+
+static int32_t images_in_chunk(const pare_graph *graph, int32_t max_batch) {
+    for (int32_t i = 0; i < graph->n_nodes; i++) {
+        const pare_node *node = graph->nodes[i];
+        const pare_weight *w = node->weights[PARE_ROLE_WEIGHT];
+        if (node->op == PARE_OP_LINEAR && w != NULL && w->n_elems >= LARGE_LINEAR_WEIGHTS) {
+            return max_batch < CHUNK_LINEAR ? max_batch : CHUNK_LINEAR;
+        }
+    }
+    return 1;
+}
+
+/* Lowers and packs. */
+static pare_status fill(struct executable *exe, const pare_graph *graph, int32_t max_batch) {
+    const pare_host *host = exe->host;
+    if (max_batch < 1) {
+        return host->fail(host, PARE_E_RANGE, "%s: a batch of %d, wanted 1 or more", graph->name,
+                          max_batch);
+    }
+    int32_t chunk = images_in_chunk(graph, max_batch);
+    pare_status status = x86_plan_graph(host, graph, chunk, &exe->plan);
+    if (status != PARE_OK) {
+        return status;
+    }
+    const int32_t *d = graph->nodes[0]->dims;
+    exe->max_batch = max_batch;
+    exe->input_elems = d[0] * d[1] * d[2];
+    exe->output_elems = graph->n_classes;
+    /* One task for each image, at most, uses an arena at a time. */
+    int32_t n_threads = host->n_threads(host);
+    int64_t n = n_threads > 1 ? (int64_t)IMAGE_TASKS_PER_THREAD * n_threads : 1;
+    exe->n_arenas = (int32_t)(n < max_batch ? n : max_batch);
+    if (exe->plan.low.arena_bytes > INT64_MAX / exe->n_arenas) {
+        return host->fail(host, PARE_E_LIMIT,
+                          "%s: activations for %d threads do not fit into memory", graph->name,
+                          n_threads);
+    }
+    return pack(exe, graph);
 }
 
 static pare_status x86_compile(void *instance, const pare_graph *graph,
@@ -255,12 +303,7 @@ static pare_status x86_compile(void *instance, const pare_graph *graph,
     memset(exe, 0, sizeof *exe);
     exe->host = host;
     exe->level = level;
-    pare_status status = x86_plan_graph(host, graph, options->max_batch, &exe->plan);
-    if (status == PARE_OK) {
-        const int32_t *d = graph->nodes[0]->dims;
-        exe->input_elems = d[0] * d[1] * d[2];
-        status = pack(exe, graph);
-    }
+    pare_status status = fill(exe, graph, options->max_batch);
     if (status != PARE_OK) {
         x86_executable_destroy(exe);
         return status;
@@ -276,25 +319,34 @@ static pare_status x86_executable_info(void *executable, const pare_executable_i
 
 /* ---- running ---- */
 
+/* Some images of a batch on their way through the steps. */
+struct chunk {
+    const struct executable *exe;
+    const float *images; /* (n,H,W,C) */
+    float *output;       /* (n,n_classes) */
+    int32_t n;
+    char *arena;
+    int shared; /* is each step shared by the threads? */
+};
+
 /* A value's memory: the images are only read. */
-static char *value_memory(const struct executable *exe, int32_t v, const float *images,
-                          float *output) {
-    const struct lower_value *value = &exe->plan.low.values[v];
+static char *value_memory(const struct chunk *chunk, int32_t v) {
+    const struct lower_value *value = &chunk->exe->plan.low.values[v];
     switch (value->place) {
     case LOWER_IMAGES:
-        return (char *)(uintptr_t)images;
+        return (char *)(uintptr_t)chunk->images;
     case LOWER_OUTPUT:
-        return (char *)output;
+        return (char *)chunk->output;
     case LOWER_ARENA:
         break;
     }
-    return (char *)exe->arena + value->offset_bytes;
+    return chunk->arena + value->offset_bytes;
 }
 
 static pare_status check_images(const struct executable *exe, const float *images, int32_t n) {
-    if (n < 1 || n > exe->plan.low.max_batch) {
+    if (n < 1 || n > exe->max_batch) {
         return exe->host->fail(exe->host, PARE_E_RANGE, "batch is %d, compiled for 1..%d", n,
-                               exe->plan.low.max_batch);
+                               exe->max_batch);
     }
     for (int32_t i = 0; i < n; i++) {
         if (!exe->level->kernels->all_finite(images + (int64_t)i * exe->input_elems,
@@ -334,53 +386,102 @@ static void run_task(void *arg, int64_t index) {
 
 /* Every output is one chain of operations whatever the parts, so that they may depend on the number
  * of threads. */
-static void share(const struct executable *exe, struct x86_call *call) {
-    int32_t n_threads = exe->host->n_threads(exe->host);
+static void share(const struct chunk *chunk, struct x86_call *call) {
+    const pare_host *host = chunk->exe->host;
     int32_t n_samples = call->step->low.kind == LOWER_LINEAR ? 1 : call->n_samples;
-    int64_t wanted = n_threads > 1 ? (int64_t)TASKS_PER_THREAD * n_threads : 1;
+    if (!chunk->shared) {
+        call->n_parts = 1;
+        for (int32_t i = 0; i < n_samples; i++) {
+            run_part(call, i, 0);
+        }
+        return;
+    }
+    int64_t wanted = (int64_t)ROW_TASKS_PER_THREAD * host->n_threads(host);
     int64_t parts = (wanted + n_samples - 1) / n_samples;
     int64_t pieces = n_pieces(call);
     call->n_parts = (int32_t)(parts < pieces ? parts : pieces);
-    if (n_threads > 1) {
-        exe->host->parallel_for(exe->host, (int64_t)n_samples * call->n_parts, run_task, call);
-        return;
-    }
-    for (int32_t i = 0; i < n_samples; i++) {
-        run_part(call, i, 0);
-    }
+    host->parallel_for(host, (int64_t)n_samples * call->n_parts, run_task, call);
 }
 
-static void run_step(const struct executable *exe, int32_t index, const float *images, int32_t n,
-                     float *output) {
+static void run_step(const struct chunk *chunk, int32_t index) {
+    const struct executable *exe = chunk->exe;
     const struct x86_step *step = &exe->steps[index];
     struct x86_call call = {
         .kernels = exe->level->kernels,
         .step = step,
         .out = &exe->plan.low.values[step->low.out],
         .out_layout = &exe->plan.layouts[step->low.out],
-        .y = value_memory(exe, step->low.out, images, output),
-        .n_samples = n,
+        .y = value_memory(chunk, step->low.out),
+        .n_samples = chunk->n,
     };
     for (int32_t k = 0; k < step->low.n_inputs; k++) {
         int32_t v = step->low.in[k];
         call.in[k] = &exe->plan.low.values[v];
         call.in_layout[k] = &exe->plan.layouts[v];
-        call.x[k] = value_memory(exe, v, images, output);
+        call.x[k] = value_memory(chunk, v);
     }
-    share(exe, &call);
+    share(chunk, &call);
+}
+
+/* Images [first, first + n) of a batch, in the arena of task `task`. */
+static struct chunk chunk_at(const struct executable *exe, const float *images, float *output,
+                             int32_t first, int32_t n, int32_t task) {
+    return (struct chunk){
+        .exe = exe,
+        .images = images + (int64_t)first * exe->input_elems,
+        .output = output + (int64_t)first * exe->output_elems,
+        .n = n,
+        .arena = exe->arenas + task * exe->plan.low.arena_bytes,
+    };
+}
+
+struct batch {
+    const struct executable *exe;
+    const float *images;
+    float *output;
+    int32_t n, n_tasks;
+};
+
+/* A task's share of the images, chunk after chunk. */
+static void run_images(void *arg, int64_t task) {
+    const struct batch *b = arg;
+    int32_t first = (int32_t)(b->n * task / b->n_tasks);
+    int32_t end = (int32_t)(b->n * (task + 1) / b->n_tasks);
+    int32_t most = b->exe->plan.low.max_batch;
+    for (int32_t i = first; i < end; i += most) {
+        int32_t n = end - i < most ? end - i : most;
+        struct chunk chunk = chunk_at(b->exe, b->images, b->output, i, n, (int32_t)task);
+        for (int32_t s = 0; s < b->exe->n_steps; s++) {
+            run_step(&chunk, s);
+        }
+    }
 }
 
 static pare_status x86_run(void *executable, const float *images, int32_t n, float *output) {
     const struct executable *exe = executable;
     pare_status status = check_images(exe, images, n);
-    for (int32_t s = 0; status == PARE_OK && s < exe->n_steps; s++) {
-        run_step(exe, s, images, n, output);
+    if (status != PARE_OK) {
+        return status;
     }
-    return status;
+    int32_t n_threads = exe->host->n_threads(exe->host);
+    if (n_threads == 1) {
+        run_images(&(struct batch){exe, images, output, n, 1}, 0);
+    } else if (n == 1) {
+        struct chunk chunk = chunk_at(exe, images, output, 0, 1, 0);
+        chunk.shared = 1;
+        for (int32_t s = 0; s < exe->n_steps; s++) {
+            run_step(&chunk, s);
+        }
+    } else {
+        struct batch b = {exe, images, output, n, n < exe->n_arenas ? n : exe->n_arenas};
+        exe->host->parallel_for(exe->host, b.n_tasks, run_images, &b);
+    }
+    return PARE_OK;
 }
 
-void x86_run_step(void *executable, int32_t step, const float *images, int32_t n, float *output) {
-    run_step(executable, step, images, n, output);
+void x86_run_step(void *executable, int32_t step, const float *images, float *output) {
+    struct chunk chunk = chunk_at(executable, images, output, 0, 1, 0);
+    run_step(&chunk, step);
 }
 
 const struct x86_step *x86_steps(void *executable, int32_t *n) {
@@ -391,66 +492,107 @@ const struct x86_step *x86_steps(void *executable, int32_t *n) {
 
 /* ---- showing values ---- */
 
-/* One row without borders, as floats or as int16 codes. */
+/* One row without borders, as floats or as int16 codes: elements `at` and on of `to`. */
 static void show_row(const struct lower_value *value, const struct x86_layout *l, const char *row,
-                     float *real, int16_t *codes) {
+                     void *to, int64_t at) {
     int64_t n = (int64_t)l->w * l->c;
     if (value->rep == LOWER_F32) {
-        memcpy(real, row, (size_t)n * sizeof(float));
+        memcpy((float *)to + at, row, (size_t)n * sizeof(float));
         return;
     }
+    int16_t *codes = (int16_t *)to + at;
     for (int64_t k = 0; k < n; k++) {
         codes[k] = value->rep == LOWER_I8 ? (int16_t)(((const uint8_t *)row)[k] - 128)
                                           : ((const int16_t *)(const void *)row)[k];
     }
 }
 
-/* Shows value `v` if it is a node's own. `scratch` holds the largest value. */
-static pare_status show(const struct executable *exe, int32_t v, const char *memory, int32_t n,
-                        void *scratch, pare_observer observer, void *context) {
-    const struct lower_value *value = &exe->plan.low.values[v];
-    const struct x86_layout *l = &exe->plan.layouts[v];
-    if (!value->is_stored) {
-        return PARE_OK;
+/* Where each value of a batch is gathered, by value; NULL: it is not a node's own. */
+struct gathered {
+    void **values; /* (n_values) float or int16 (n, n_elems) */
+};
+
+static void gathered_free(const struct executable *exe, struct gathered *all) {
+    for (int32_t v = 0; all->values != NULL && v < exe->plan.low.n_values; v++) {
+        exe->host->free(exe->host, all->values[v]);
     }
-    float *real = value->rep == LOWER_F32 ? scratch : NULL;
-    int16_t *codes = value->rep == LOWER_F32 ? NULL : scratch;
-    for (int64_t i = 0; i < n; i++) {
-        for (int64_t y = 0; y < l->h; y++) {
-            const char *row = memory + i * l->sample_bytes + l->first_bytes + y * l->row_bytes;
-            int64_t at = (i * l->h + y) * l->w * l->c;
-            show_row(value, l, row, real != NULL ? real + at : NULL,
-                     codes != NULL ? codes + at : NULL);
+    exe->host->free(exe->host, all->values);
+}
+
+static pare_status gathered_init(const struct executable *exe, int32_t n, struct gathered *all) {
+    const pare_host *host = exe->host;
+    int32_t n_values = exe->plan.low.n_values;
+    all->values = host->alloc(host, (size_t)n_values * sizeof *all->values);
+    if (all->values == NULL) {
+        return host->fail(host, PARE_E_NOMEM, "out of memory to show %d values", n_values);
+    }
+    memset(all->values, 0, (size_t)n_values * sizeof *all->values);
+    for (int32_t v = 0; v < n_values; v++) {
+        const struct lower_value *value = &exe->plan.low.values[v];
+        size_t size = value->rep == LOWER_F32 ? sizeof(float) : sizeof(int16_t);
+        if (!value->is_stored) {
+            continue;
+        }
+        all->values[v] = host->alloc(host, (size_t)n * (size_t)value->n_elems * size);
+        if (all->values[v] == NULL) {
+            gathered_free(exe, all);
+            return host->fail(host, PARE_E_NOMEM, "out of memory to show a value of %d images", n);
         }
     }
-    return observer(context, value->node, real, codes, value->n_elems * n);
+    return PARE_OK;
+}
+
+/* Value v of a chunk, whose first image is image `first`. */
+static void gather(const struct gathered *all, const struct chunk *chunk, int32_t v,
+                   int64_t first) {
+    const struct lower_value *value = &chunk->exe->plan.low.values[v];
+    const struct x86_layout *l = &chunk->exe->plan.layouts[v];
+    const char *memory = value_memory(chunk, v);
+    if (all->values[v] == NULL) {
+        return;
+    }
+    for (int64_t i = 0; i < chunk->n; i++) {
+        for (int64_t y = 0; y < l->h; y++) {
+            const char *row = memory + i * l->sample_bytes + l->first_bytes + y * l->row_bytes;
+            show_row(value, l, row, all->values[v], ((first + i) * l->h + y) * l->w * l->c);
+        }
+    }
+}
+
+static pare_status show(const struct executable *exe, const struct gathered *all, int32_t v,
+                        int32_t n, pare_observer observer, void *context) {
+    const struct lower_value *value = &exe->plan.low.values[v];
+    int is_float = value->rep == LOWER_F32;
+    return all->values[v] == NULL ? PARE_OK
+                                  : observer(context, value->node, is_float ? all->values[v] : NULL,
+                                             is_float ? NULL : all->values[v], value->n_elems * n);
 }
 
 static pare_status observe_run(void *executable, const float *images, int32_t n, float *output,
                                pare_observer observer, void *context) {
     const struct executable *exe = executable;
+    struct gathered all;
     pare_status status = check_images(exe, images, n);
+    if (status == PARE_OK) {
+        status = gathered_init(exe, n, &all);
+    }
     if (status != PARE_OK) {
         return status;
     }
-    int64_t largest = 1;
-    for (int32_t v = 0; v < exe->plan.low.n_values; v++) {
-        int64_t n_elems = exe->plan.low.values[v].n_elems * n;
-        largest = n_elems > largest ? n_elems : largest;
+    int32_t most = exe->plan.low.max_batch;
+    for (int32_t i = 0; i < n; i += most) {
+        struct chunk chunk = chunk_at(exe, images, output, i, n - i < most ? n - i : most, 0);
+        gather(&all, &chunk, 0, i); /* value 0 is the images */
+        for (int32_t s = 0; s < exe->n_steps; s++) {
+            run_step(&chunk, s);
+            gather(&all, &chunk, exe->steps[s].low.out, i);
+        }
     }
-    void *scratch = exe->host->alloc(exe->host, (size_t)largest * sizeof(float));
-    if (scratch == NULL) {
-        return exe->host->fail(exe->host, PARE_E_NOMEM, "out of memory to show values");
-    }
-    /* Value 0 is the images. */
-    const char *first = value_memory(exe, 0, images, output);
-    status = show(exe, 0, first, n, scratch, observer, context);
+    status = show(exe, &all, 0, n, observer, context);
     for (int32_t s = 0; status == PARE_OK && s < exe->n_steps; s++) {
-        run_step(exe, s, images, n, output);
-        int32_t v = exe->steps[s].low.out;
-        status = show(exe, v, value_memory(exe, v, images, output), n, scratch, observer, context);
+        status = show(exe, &all, exe->steps[s].low.out, n, observer, context);
     }
-    exe->host->free(exe->host, scratch);
+    gathered_free(exe, &all);
     return status;
 }
 

@@ -147,9 +147,9 @@ const struct x86_level *x86_find_level(uint32_t features, const char *isa);
  */
 pare_status x86_create_with(const pare_host *host, uint32_t features, void **instance);
 
-/* One step of an executable alone, on what the steps before it left, so that a program can time it.
- * [main] [hot] */
-void x86_run_step(void *executable, int32_t step, const float *images, int32_t n, float *output);
+/* One step of an executable alone, for one image, on what the steps before it left, so that a
+ * program can time it. [main] [hot] */
+void x86_run_step(void *executable, int32_t step, const float *images, float *output);
 /* What the steps of an executable are. [any] */
 const struct x86_step *x86_steps(void *executable, int32_t *n);
 
