@@ -83,6 +83,29 @@ INLINE void store_codes(const struct x86_tiles *t, char *y, int vectors, VI c0, 
     _mm_storeu_si128((__m128i *)(void *)buffer, low);
     memcpy(y, buffer, (size_t)t->n);
 }
+INLINE VI vi_max(VI a, VI b) {
+    return (VI)_mm256_max_epi32((__m256i)a, (__m256i)b);
+}
+/* Four vectors of rounded codes, still without the zero point and the lower bound: of four
+ * positions or (vectors == 2) of two. */
+INLINE void store_four(const struct x86_tiles *t, char *y, int vectors, VI c0, VI c1, VI c2,
+                       VI c3) {
+    const VI low = vi_set1((int32_t)t->low);
+    const VI zero = vi_set1(t->zero);
+    c0 = vi_max(c0, low) + zero;
+    c1 = vi_max(c1, low) + zero;
+    c2 = vi_max(c2, low) + zero;
+    c3 = vi_max(c3, low) + zero;
+    if (vectors == 1) {
+        store_codes(t, y, 1, c0, c0);
+        store_codes(t, y + t->y_step_bytes, 1, c1, c1);
+        store_codes(t, y + 2 * t->y_step_bytes, 1, c2, c2);
+        store_codes(t, y + 3 * t->y_step_bytes, 1, c3, c3);
+    } else {
+        store_codes(t, y, 2, c0, c1);
+        store_codes(t, y + t->y_step_bytes, 2, c2, c3);
+    }
+}
 INLINE void store_f32(const struct x86_tiles *t, char *y, int vectors, VF f0, VF f1) {
     if (t->n == vectors * LANES) {
         _mm256_storeu_ps((float *)(void *)y, f0);

@@ -76,6 +76,37 @@ INLINE void store_codes(const struct x86_tiles *t, char *y, int vectors, VI c0, 
         store_bytes(y + LANES, c1, t->n - LANES);
     }
 }
+/* Four vectors of rounded codes, still without the zero point and the lower bound: of four
+ * positions or (vectors == 2) of two. */
+INLINE void store_four(const struct x86_tiles *t, char *y, int vectors, VI c0, VI c1, VI c2,
+                       VI c3) {
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i zero = _mm512_set1_epi16((int16_t)t->zero);
+    __m512i low = _mm512_packs_epi32((__m512i)c0, (__m512i)c1);
+    __m512i high = _mm512_packs_epi32((__m512i)c2, (__m512i)c3);
+    low = _mm512_adds_epi16(low, zero);
+    high = _mm512_adds_epi16(high, zero);
+    __m512i bytes = _mm512_packus_epi16(low, high);
+    bytes = _mm512_max_epu8(bytes, _mm512_set1_epi8((char)t->stored_low));
+    bytes = _mm512_permutexvar_epi32(order, bytes); /* packing works within quarters */
+    const int64_t step = t->y_step_bytes;
+    if (t->n == vectors * LANES && step == vectors * LANES) {
+        _mm512_storeu_si512(y, bytes);
+    } else if (vectors == 1) {
+        __mmask16 mask = (__mmask16)(t->n >= LANES ? 0xffffu : (1u << t->n) - 1u);
+        _mm_mask_storeu_epi8(y, mask, _mm512_castsi512_si128(bytes));
+        _mm_mask_storeu_epi8(y + step, mask, _mm512_extracti32x4_epi32(bytes, 1));
+        _mm_mask_storeu_epi8(y + 2 * step, mask, _mm512_extracti32x4_epi32(bytes, 2));
+        _mm_mask_storeu_epi8(y + 3 * step, mask, _mm512_extracti32x4_epi32(bytes, 3));
+    } else if (t->n == 2 * LANES) {
+        _mm256_storeu_si256((__m256i *)(void *)y, _mm512_castsi512_si256(bytes));
+        _mm256_storeu_si256((__m256i *)(void *)(y + step), _mm512_extracti64x4_epi64(bytes, 1));
+    } else {
+        __mmask32 mask = (__mmask32)((1u << t->n) - 1u);
+        _mm256_mask_storeu_epi8(y, mask, _mm512_castsi512_si256(bytes));
+        _mm256_mask_storeu_epi8(y + step, mask, _mm512_extracti64x4_epi64(bytes, 1));
+    }
+}
 INLINE void store_floats(char *y, VF f, int32_t n) {
     if (n >= LANES) {
         _mm512_storeu_ps(y, f);

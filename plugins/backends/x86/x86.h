@@ -84,11 +84,12 @@ struct x86_tiles {
     int64_t block_bytes; /* of weights, for kernels that take several blocks at once */
     const int32_t *start;
     const float *multiplier, *bias;
-    int32_t n;       /* output channels */
-    int32_t is_f32;  /* the output */
-    int32_t relu;    /* of an f32 output */
-    int32_t zero;    /* the rest: of codes, as they are stored */
-    float low, high; /* clamp bounds less the zero point */
+    int32_t n;          /* output channels */
+    int32_t is_f32;     /* the output */
+    int32_t relu;       /* of an f32 output */
+    int32_t zero;       /* the rest: of codes, as they are stored */
+    int32_t stored_low; /* lower clamp bound */
+    float low, high;    /* clamp bounds less the zero point */
 };
 
 typedef void (*x86_tile_kernel)(const struct x86_tiles *tiles);
