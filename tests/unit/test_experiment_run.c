@@ -455,9 +455,11 @@ static void resume_minds_the_profile(void **state) {
     options.dry_run = 1;
     assert_int_equal(run(f, &exp, options, &summary, &err), PARE_OK);
     assert_int_equal(summary.n_skipped, 1);
+    table_destroy(summary.plan);
     options.profile = PROFILE_DEFAULT;
     assert_int_equal(run(f, &exp, options, &summary, &err), PARE_OK);
     assert_int_equal(summary.n_skipped, 0);
+    table_destroy(summary.plan);
     experiment_clear(&exp);
 }
 
