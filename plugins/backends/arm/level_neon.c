@@ -21,14 +21,53 @@
     __asm__ volatile("smlal2 %0.8h, %1.16b, %2.16b" : "+w"(TWO) : "w"(A), "w"(W))
 #define PAIRS_ADD(ACC, TWO) __asm__ volatile("sadalp %0.4s, %1.8h" : "+w"(ACC) : "w"(TWO))
 
-/* acc[p][c] holds 4 partial sums of position p and channel c. */
-INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const int P, const int V) {
-    int32x4_t acc[MAX_P][4 * MAX_V];
+/* acc[p][c] += 16 codes of position p times those of channel c, in 4 partial sums. */
+INLINE void multiply_16(const int8_t *weights, const int8x16_t *a, const int P, const int V,
+                        int32x4_t acc[MAX_P][4 * MAX_V]) {
+    int16x8_t two[MAX_P];
+    UNROLL for (int c = 0; c < 4 * V; c++) {
+        int8x16_t w = vld1q_s8(weights + 16 * c);
+        UNROLL for (int p = 0; p < P; p++) {
+            /* The sums of the channel before are ready by now. */
+            if (c > 0) {
+                PAIRS_ADD(acc[p][c - 1], two[p]);
+            }
+            LOW_PRODUCTS(two[p], a[p], w);
+        }
+        UNROLL for (int p = 0; p < P; p++) {
+            HIGH_PRODUCTS(two[p], a[p], w);
+        }
+    }
+    UNROLL for (int p = 0; p < P; p++) {
+        PAIRS_ADD(acc[p][4 * V - 1], two[p]);
+    }
+}
+
+INLINE void begin_sums(const int P, const int V, int32x4_t acc[MAX_P][4 * MAX_V]) {
     UNROLL for (int p = 0; p < P; p++) {
         UNROLL for (int c = 0; c < 4 * V; c++) {
             acc[p][c] = vdupq_n_s32(0);
         }
     }
+}
+
+INLINE void finish_sums(const struct tiled_tiles *t, char *y, const int P, const int V,
+                        int32x4_t acc[MAX_P][4 * MAX_V]) {
+    int32x4_t sums[MAX_P][MAX_V];
+    UNROLL for (int p = 0; p < P; p++) {
+        UNROLL for (int v = 0; v < V; v++) {
+            int32x4_t *four = &acc[p][4 * v];
+            sums[p][v] = vpaddq_s32(vpaddq_s32(four[0], four[1]), vpaddq_s32(four[2], four[3]));
+            sums[p][v] = vaddq_s32(sums[p][v], vld1q_s32(t->start + 4 * v));
+        }
+    }
+    finish_i8(t, y, P, V, sums);
+}
+
+/* acc[p][c] holds 4 partial sums of position p and channel c. */
+INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const int P, const int V) {
+    int32x4_t acc[MAX_P][4 * MAX_V];
+    begin_sums(P, V, acc);
     const int8_t *weights = (const int8_t *)t->weights;
     const int64_t n_bytes = (int64_t)t->k_steps * 16;
     for (int32_t r = 0; r < t->n_runs; r++) {
@@ -41,36 +80,37 @@ INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const i
             UNROLL for (int p = 0; p < P; p++) {
                 a[p] = vld1q_s8(from[p] + k);
             }
-            int16x8_t two[MAX_P];
-            UNROLL for (int c = 0; c < 4 * V; c++) {
-                int8x16_t w = vld1q_s8(weights + 16 * c);
+            multiply_16(weights, a, P, V, acc);
+        }
+    }
+    finish_sums(t, y, P, V, acc);
+}
+
+/* The same where a run is three positions of S bytes: no address is computed. */
+INLINE void i8_tile3(const struct tiled_tiles *t, const char *x, char *y, const int P,
+                     const int S) {
+    enum { V = 2 };
+    int32x4_t acc[MAX_P][4 * MAX_V];
+    begin_sums(P, V, acc);
+    const int8_t *weights = (const int8_t *)t->weights;
+    for (int32_t r = 0; r < t->n_runs; r++) {
+        const int8_t *from = (const int8_t *)x + t->run_bytes[r];
+        for (int k = 0; k < 3 * S; k += 48, weights += 3 * 64 * V) {
+            UNROLL for (int i = 0; i < 3; i++) {
+                int8x16_t a[MAX_P];
                 UNROLL for (int p = 0; p < P; p++) {
-                    /* The sums of the channel before are ready by now. */
-                    if (c > 0) {
-                        PAIRS_ADD(acc[p][c - 1], two[p]);
-                    }
-                    LOW_PRODUCTS(two[p], a[p], w);
+                    a[p] = vld1q_s8(from + p * S + k + 16 * i);
                 }
-                UNROLL for (int p = 0; p < P; p++) {
-                    HIGH_PRODUCTS(two[p], a[p], w);
-                }
-            }
-            UNROLL for (int p = 0; p < P; p++) {
-                PAIRS_ADD(acc[p][4 * V - 1], two[p]);
+                multiply_16(weights + i * 64 * V, a, P, V, acc);
             }
         }
     }
-    int32x4_t sums[MAX_P][MAX_V];
-    UNROLL for (int p = 0; p < P; p++) {
-        UNROLL for (int v = 0; v < V; v++) {
-            int32x4_t *four = &acc[p][4 * v];
-            sums[p][v] = vpaddq_s32(vpaddq_s32(four[0], four[1]), vpaddq_s32(four[2], four[3]));
-            sums[p][v] = vaddq_s32(sums[p][v], vld1q_s32(t->start + 4 * v));
-        }
-    }
-    finish_i8(t, y, P, V, sums);
+    finish_sums(t, y, P, V, acc);
 }
 
 TABLE(f32)
+TABLE3(f32, 7, 8, 64, 128, 256)
 TABLE_I8
+TABLE3(i8, 2, 3, 16, 32, 64)
+#include "dispatch.inc"
 #include "steps.inc"

@@ -65,6 +65,40 @@ INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const i
     finish_i8(t, y, P, V, acc);
 }
 
+/* The same where a run is three positions of S bytes; see f32_tile3. */
+INLINE void i8_tile3(const struct tiled_tiles *t, const char *x, char *y, const int P,
+                     const int S) {
+    enum { V = 2 };
+    int32x4_t acc[MAX_P][MAX_V];
+    UNROLL for (int v = 0; v < V; v++) {
+        UNROLL for (int p = 0; p < P; p++) {
+            acc[p][v] = vld1q_s32(t->start + 4 * v);
+        }
+    }
+    const int8_t *run = (const int8_t *)t->weights;
+    for (int32_t r = 0; r < t->n_runs; r++, run += 3 * S * 4 * V) {
+        const int8_t *from = (const int8_t *)x + t->run_bytes[r];
+        for (int k = 0; k < S; k += 16) {
+            int8x16_t at[MAX_P + 2];
+            UNROLL for (int p = 0; p < P + 2; p++) {
+                at[p] = vld1q_s8(from + p * S + k);
+            }
+            UNROLL for (int tap = 0; tap < 3; tap++) {
+                const int8_t *weights = run + (tap * S + k) * 4 * V;
+                const int8x16_t *a = at + tap;
+                I8_LANE(0)
+                I8_LANE(1)
+                I8_LANE(2)
+                I8_LANE(3)
+            }
+        }
+    }
+    finish_i8(t, y, P, V, acc);
+}
+
 TABLE(f32)
+TABLE3(f32, 7, 8, 64, 128, 256)
 TABLE(i8)
+TABLE3(i8, 7, 8, 16, 32, 64)
+#include "dispatch.inc"
 #include "steps.inc"

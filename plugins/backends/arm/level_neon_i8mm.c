@@ -27,14 +27,34 @@ INLINE int8x16_t high_halves(int8x16_t a, int8x16_t b) {
     }                                                                                              \
     weights += 32 * V;
 
-INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const int P, const int V) {
-    int32x4_t acc[MAX_P / 2][2 * MAX_V];
+INLINE void begin_pairs(const struct tiled_tiles *t, const int P, const int V,
+                        int32x4_t acc[MAX_P / 2][2 * MAX_V]) {
     UNROLL for (int c = 0; c < 2 * V; c++) {
         int64x2_t two = vld1q_dup_s64((const int64_t *)(const void *)(t->start + 2 * c));
         UNROLL for (int i = 0; i < PAIRS; i++) {
             acc[i][c] = vreinterpretq_s32_s64(two);
         }
     }
+}
+
+/* From 2 by 2 sums to positions. */
+INLINE void finish_pairs(const struct tiled_tiles *t, char *y, const int P, const int V,
+                         int32x4_t acc[MAX_P / 2][2 * MAX_V]) {
+    int32x4_t sums[MAX_P + 1][MAX_V];
+    UNROLL for (int p = 0; p < P; p++) {
+        UNROLL for (int v = 0; v < V; v++) {
+            int64x2_t first = vreinterpretq_s64_s32(acc[p / 2][2 * v]);
+            int64x2_t second = vreinterpretq_s64_s32(acc[p / 2][2 * v + 1]);
+            sums[p][v] = vreinterpretq_s32_s64(p % 2 == 0 ? vzip1q_s64(first, second)
+                                                          : vzip2q_s64(first, second));
+        }
+    }
+    finish_i8(t, y, P, V, sums);
+}
+
+INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const int P, const int V) {
+    int32x4_t acc[MAX_P / 2][2 * MAX_V];
+    begin_pairs(t, P, V, acc);
     const int8_t *weights = (const int8_t *)t->weights;
     const int64_t n_bytes = t->k_steps / 2 * 16;
     const int tail = t->k_steps % 2;
@@ -68,18 +88,44 @@ INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const i
             I8_STEP
         }
     }
-    int32x4_t sums[MAX_P + 1][MAX_V];
-    UNROLL for (int p = 0; p < P; p++) {
-        UNROLL for (int v = 0; v < V; v++) {
-            int64x2_t first = vreinterpretq_s64_s32(acc[p / 2][2 * v]);
-            int64x2_t second = vreinterpretq_s64_s32(acc[p / 2][2 * v + 1]);
-            sums[p][v] = vreinterpretq_s32_s64(p % 2 == 0 ? vzip1q_s64(first, second)
-                                                          : vzip2q_s64(first, second));
+    finish_pairs(t, y, P, V, acc);
+}
+
+/* The same where a run is three positions of S bytes; see f32_tile3. */
+INLINE void i8_tile3(const struct tiled_tiles *t, const char *x, char *y, const int P,
+                     const int S) {
+    enum { V = 2 };
+    int32x4_t acc[MAX_P / 2][2 * MAX_V];
+    begin_pairs(t, P, V, acc);
+    const int8_t *run = (const int8_t *)t->weights;
+    for (int32_t r = 0; r < t->n_runs; r++, run += 3 * S * 4 * V) {
+        const int8_t *from = (const int8_t *)x + t->run_bytes[r];
+        for (int k = 0; k < S; k += 16) {
+            int8x16_t at[MAX_P + 3];
+            UNROLL for (int p = 0; p < P + 2; p++) {
+                at[p] = vld1q_s8(from + p * S + k);
+            }
+            at[P + 2] = at[P + 1]; /* an odd last position is a pair with itself */
+            UNROLL for (int tap = 0; tap < 3; tap++) {
+                const int8_t *weights = run + (tap * S + k) * 4 * V;
+                int8x16_t a[MAX_P / 2];
+                UNROLL for (int i = 0; i < PAIRS; i++) {
+                    a[i] = low_halves(at[2 * i + tap], at[2 * i + 1 + tap]);
+                }
+                I8_STEP
+                UNROLL for (int i = 0; i < PAIRS; i++) {
+                    a[i] = high_halves(at[2 * i + tap], at[2 * i + 1 + tap]);
+                }
+                I8_STEP
+            }
         }
     }
-    finish_i8(t, y, P, V, sums);
+    finish_pairs(t, y, P, V, acc);
 }
 
 TABLE(f32)
+TABLE3(f32, 7, 8, 64, 128, 256)
 TABLE(i8)
+TABLE3(i8, 7, 8, 16, 32, 64)
+#include "dispatch.inc"
 #include "steps.inc"
