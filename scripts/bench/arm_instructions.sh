@@ -3,7 +3,7 @@
 # Instructions per inference of the arm backend, counted exactly under qemu-user, as CSV:
 #     scripts/bench/arm_instructions.sh [--batch N] [--network NAME]... [--precision fp32|int8]...
 # A level is counted as the processor that has it. What a program does before and after is taken out:
-# a count is the difference of 4 and 2 inferences, halved. No data is needed (seeded weights).
+# a count is the difference of 10 and 2 inferences, over 8. No data is needed (seeded weights).
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 batch=1
@@ -60,8 +60,8 @@ for network in ${networks:-resnet20 lenet5}; do
             isa=${level%:*}
             cpu=${level#*:}
             few=$(count "$cpu" "$isa" "$precision" 2)
-            more=$(count "$cpu" "$isa" "$precision" 4)
-            echo "$network,$input,$precision,$isa,$cpu,$batch,$(((more - few) / 2 / batch))"
+            more=$(count "$cpu" "$isa" "$precision" 10)
+            echo "$network,$input,$precision,$isa,$cpu,$batch,$(((more - few) / 8 / batch))"
         done
     done
 done

@@ -96,6 +96,47 @@ INLINE void i8_tile3(const struct tiled_tiles *t, const char *x, char *y, const 
     finish_i8(t, y, P, V, acc);
 }
 
+INLINE int8x16_t load_i8(const char *x) {
+    return vld1q_s8((const int8_t *)x);
+}
+
+/* One position; see f32_single. */
+static void i8_single(const struct tiled_tiles *t) {
+    int32x4_t acc[SINGLE_BLOCKS][MAX_V];
+    const char *weights[SINGLE_BLOCKS];
+    UNROLL for (int b = 0; b < SINGLE_BLOCKS; b++) {
+        weights[b] = t->weights + b * t->block_bytes;
+        acc[b][0] = vld1q_s32(t->start + 8 * b);
+        acc[b][1] = vld1q_s32(t->start + 8 * b + 4);
+    }
+    const char *x = t->x;
+    int32_t k = 0;
+    for (; k + 4 <= t->k_steps; k += 4, x += 16) {
+        int8x16_t a = load_i8(x);
+        SINGLE_LANE("sdot", load_i8, "16b", "4b", 0)
+        SINGLE_LANE("sdot", load_i8, "16b", "4b", 1)
+        SINGLE_LANE("sdot", load_i8, "16b", "4b", 2)
+        SINGLE_LANE("sdot", load_i8, "16b", "4b", 3)
+        UNROLL for (int b = 0; b < SINGLE_BLOCKS; b++) {
+            weights[b] += 128;
+        }
+    }
+    for (; k < t->k_steps; k++, x += 4) {
+        int8x16_t a = load_i8(x);
+        SINGLE_LANE("sdot", load_i8, "16b", "4b", 0)
+        UNROLL for (int b = 0; b < SINGLE_BLOCKS; b++) {
+            weights[b] += 32;
+        }
+    }
+    struct tiled_tiles block = *t;
+    UNROLL for (int b = 0; b < SINGLE_BLOCKS; b++) {
+        const int elem_bytes = t->is_f32 ? 4 : 1;
+        finish_i8(&block, t->y + b * 8 * elem_bytes, 1, 2, &acc[b]);
+        block.multiplier += 8;
+        block.bias += 8;
+    }
+}
+
 TABLE(f32)
 TABLE3(f32, 7, 8, 64, 128, 256)
 TABLE(i8)

@@ -123,6 +123,19 @@ INLINE void i8_tile3(const struct tiled_tiles *t, const char *x, char *y, const 
     finish_pairs(t, y, P, V, acc);
 }
 
+/* One position of each block in turn. */
+static void i8_single(const struct tiled_tiles *t) {
+    struct tiled_tiles block = *t;
+    for (int b = 0; b < SINGLE_BLOCKS; b++) {
+        i8_tile(&block, block.x, block.y, 1, 2);
+        block.weights += t->block_bytes;
+        block.start += 8;
+        block.multiplier += 8;
+        block.bias += 8;
+        block.y += t->is_f32 ? 32 : 8;
+    }
+}
+
 TABLE(f32)
 TABLE3(f32, 7, 8, 64, 128, 256)
 TABLE(i8)

@@ -24,6 +24,11 @@ struct tiled_layout {
     int64_t first_bytes; /* from a sample's begin to its pixel (0,0) */
 };
 
+/* The part of a pooling window that lies in the image. */
+struct tiled_window {
+    int32_t top, bottom, left, right;
+};
+
 /* ---- conv2d and linear ---- */
 
 /* A window is n_runs runs of bytes that are contiguous in the input: a row of the kernel, or one
@@ -72,6 +77,7 @@ struct tiled_tiles {
     int32_t n_runs, k_steps;
     const int64_t *run_bytes;
     const char *weights;
+    int64_t block_bytes; /* of weights, for kernels that take several blocks at once */
     const int32_t *start;
     const float *multiplier, *bias;
     int32_t n;       /* output channels */
