@@ -586,13 +586,55 @@ static void test_shapes(void **state) {
     }
 }
 
-int main(void) {
+/* 3x3 convolutions of 16, 32 and 64 channels with stride 1, for which backends have kernels of
+ * their own, over widths that are whole tiles, whole tiles of another size, and neither. */
+static void test_wide_3x3(void **state) {
+    (void)state;
+    static const int32_t widths[] = {8, 7, 13};
+    for (int quantized = 0; quantized < 2; quantized++) {
+        for (int k = 0; k < 3; k++) {
+            struct maker m;
+            maker_init(&m, 40 + (uint64_t)k, 2, widths[k], 16);
+            int32_t x = 0;
+            for (int32_t channels = 16; channels <= 64; channels *= 2) {
+                if (quantized) {
+                    quantize_somehow(&m, x, 8, 3.0f);
+                }
+                int32_t same = maker_conv(&m, x, channels, 3, 1, 1, 1, 1);
+                int32_t wider = maker_conv(&m, same, 2 * channels, 1, 1, 0, 1, 1);
+                if (quantized) {
+                    quantize_somehow(&m, same, 8, 3.0f);
+                    maker_quantize_weight(&m, same, 8);
+                    maker_quantize_weight(&m, wider, 8);
+                }
+                x = maker_simple(&m, PARE_OP_RELU, wider);
+            }
+            int32_t pool = maker_simple(&m, PARE_OP_GLOBAL_AVG_POOL, x);
+            int32_t fc = maker_linear(&m, pool, 64, 1);
+            if (quantized) {
+                quantize_somehow(&m, x, 8, 3.0f);
+                quantize_somehow(&m, pool, 8, 3.0f);
+                maker_quantize_weight(&m, fc, 8);
+            }
+            struct outcome outcome = check(&m, 1.0f);
+            assert_string_equal(outcome.execution, quantized ? "integer" : "float");
+            maker_free(&m);
+        }
+    }
+}
+
+/* test_backend_graphs [PATTERN]: the tests whose names match, * and ? as in file names. */
+int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lenet_float),     cmocka_unit_test(test_lenet_integer),
         cmocka_unit_test(test_lenet_wide),      cmocka_unit_test(test_lenet_mixed),
         cmocka_unit_test(test_resnet_float),    cmocka_unit_test(test_resnet_integer),
         cmocka_unit_test(test_resnet_unfolded), cmocka_unit_test(test_two_readers),
         cmocka_unit_test(test_random_graphs),   cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_wide_3x3),
     };
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

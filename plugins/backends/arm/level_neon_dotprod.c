@@ -113,17 +113,17 @@ static void i8_single(const struct tiled_tiles *t) {
     int32_t k = 0;
     for (; k + 4 <= t->k_steps; k += 4, x += 16) {
         int8x16_t a = load_i8(x);
-        SINGLE_LANE("sdot", load_i8, "16b", "4b", 0)
-        SINGLE_LANE("sdot", load_i8, "16b", "4b", 1)
-        SINGLE_LANE("sdot", load_i8, "16b", "4b", 2)
-        SINGLE_LANE("sdot", load_i8, "16b", "4b", 3)
+        SINGLE_LANE("sdot", int8x16_t, load_i8, "16b", "4b", 0)
+        SINGLE_LANE("sdot", int8x16_t, load_i8, "16b", "4b", 1)
+        SINGLE_LANE("sdot", int8x16_t, load_i8, "16b", "4b", 2)
+        SINGLE_LANE("sdot", int8x16_t, load_i8, "16b", "4b", 3)
         UNROLL for (int b = 0; b < SINGLE_BLOCKS; b++) {
             weights[b] += 128;
         }
     }
     for (; k < t->k_steps; k++, x += 4) {
         int8x16_t a = load_i8(x);
-        SINGLE_LANE("sdot", load_i8, "16b", "4b", 0)
+        SINGLE_LANE("sdot", int8x16_t, load_i8, "16b", "4b", 0)
         UNROLL for (int b = 0; b < SINGLE_BLOCKS; b++) {
             weights[b] += 32;
         }
