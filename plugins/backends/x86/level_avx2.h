@@ -37,6 +37,10 @@ INLINE VF vf_min(VF a, VF b) {
 INLINE VF vf_max(VF a, VF b) {
     return _mm256_max_ps(a, b);
 }
+/* To the nearest integer, ties to even. */
+INLINE VF vf_round(VF a) {
+    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 INLINE VI vf_to_int(VF a) {
     return (VI)_mm256_cvtps_epi32(a);
 }
@@ -49,8 +53,8 @@ INLINE VI vi_load(const int32_t *x) {
 INLINE VI vi_set1(int32_t x) {
     return (VI)_mm256_set1_epi32(x);
 }
-INLINE VI vi_add(VI a, VI b) {
-    return a + b;
+INLINE VI vi_max(VI a, VI b) {
+    return (VI)_mm256_max_epi32((__m256i)a, (__m256i)b);
 }
 
 /* One vector of bytes, widened. */
@@ -83,19 +87,15 @@ INLINE void store_codes(const struct x86_tiles *t, char *y, int vectors, VI c0, 
     _mm_storeu_si128((__m128i *)(void *)buffer, low);
     memcpy(y, buffer, (size_t)t->n);
 }
-INLINE VI vi_max(VI a, VI b) {
-    return (VI)_mm256_max_epi32((__m256i)a, (__m256i)b);
-}
 /* Four vectors of rounded codes, still without the zero point and the lower bound: of four
  * positions or (vectors == 2) of two. */
 INLINE void store_four(const struct x86_tiles *t, char *y, int vectors, VI c0, VI c1, VI c2,
                        VI c3) {
-    const VI low = vi_set1((int32_t)t->low);
-    const VI zero = vi_set1(t->zero);
-    c0 = vi_max(c0, low) + zero;
-    c1 = vi_max(c1, low) + zero;
-    c2 = vi_max(c2, low) + zero;
-    c3 = vi_max(c3, low) + zero;
+    const VI low = vi_set1(t->stored_low);
+    c0 = vi_max(c0 + t->zero, low);
+    c1 = vi_max(c1 + t->zero, low);
+    c2 = vi_max(c2 + t->zero, low);
+    c3 = vi_max(c3 + t->zero, low);
     if (vectors == 1) {
         store_codes(t, y, 1, c0, c0);
         store_codes(t, y + t->y_step_bytes, 1, c1, c1);

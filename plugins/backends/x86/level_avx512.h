@@ -37,6 +37,10 @@ INLINE VF vf_min(VF a, VF b) {
 INLINE VF vf_max(VF a, VF b) {
     return _mm512_max_ps(a, b);
 }
+/* To the nearest integer, ties to even. */
+INLINE VF vf_round(VF a) {
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT);
+}
 INLINE VI vf_to_int(VF a) {
     return (VI)_mm512_cvtps_epi32(a);
 }
@@ -49,8 +53,8 @@ INLINE VI vi_load(const int32_t *x) {
 INLINE VI vi_set1(int32_t x) {
     return (VI)_mm512_set1_epi32(x);
 }
-INLINE VI vi_add(VI a, VI b) {
-    return a + b;
+INLINE VI vi_max(VI a, VI b) {
+    return (VI)_mm512_max_epi32((__m512i)a, (__m512i)b);
 }
 
 /* One vector of bytes, widened. */

@@ -38,9 +38,69 @@ static int wants_border(const struct lower_step *s) {
 }
 
 /* Does it read the value as it was made, or flattened? */
-static int reads_shape(const struct lower_step *s, const struct x86_layout *l) {
+static int reads_shape(const struct lower_step *s, int32_t input, const struct x86_layout *l) {
+    if (s->kind == LOWER_CONV2D && input == 1) { /* a fused add's other term */
+        return s->out_h == l->h && s->out_w == l->w && s->out_c == l->c;
+    }
     return s->in_h == l->h && s->in_w == l->w && s->in_c == l->c;
 }
+
+/* ---- convolutions that add ---- */
+
+/* The step that is the only reader of value v; -1: there is another number of them. */
+static int32_t only_reader(const struct lower_plan *low, int32_t v) {
+    int32_t reader = -1;
+    for (int32_t k = 0; k < low->n_steps; k++) {
+        for (int32_t i = 0; i < low->steps[k].n_inputs; i++) {
+            if (low->steps[k].in[i] == v && reader >= 0) {
+                return -1;
+            }
+            reader = low->steps[k].in[i] == v ? k : reader;
+        }
+    }
+    return reader;
+}
+
+/* Step k, a convolution, takes the place of the add at step j. */
+static void fuse(struct x86_plan *plan, int32_t k, int32_t j) {
+    struct lower_plan *low = &plan->low;
+    struct lower_step conv = low->steps[k];
+    const struct lower_step *add = &low->steps[j];
+    int32_t which = add->in[1] == conv.out;
+    plan->fused[add->out] = (struct x86_fused){
+        .is_fused = 1,
+        .middle = conv.out,
+        .low = conv.clamp_lo,
+        .high = conv.clamp_hi,
+        .m_middle = add->multiplier[which],
+        .m_other = add->multiplier[1 - which],
+    };
+    low->values[conv.out].is_stored = 0;
+    conv.n_inputs = 2;
+    conv.in[1] = add->in[1 - which];
+    conv.out = add->out;
+    conv.clamp_lo = add->clamp_lo;
+    conv.clamp_hi = add->clamp_hi;
+    memmove(&low->steps[k], &low->steps[k + 1], (size_t)(j - k - 1) * sizeof conv);
+    low->steps[j - 1] = conv;
+    memmove(&low->steps[j], &low->steps[j + 1], (size_t)(low->n_steps - j - 1) * sizeof conv);
+    low->n_steps--;
+}
+
+static void fuse_adds(struct x86_plan *plan) {
+    struct lower_plan *low = &plan->low;
+    for (int32_t k = 0; k < low->n_steps; k++) {
+        const struct lower_step *conv = &low->steps[k];
+        int32_t j = only_reader(low, conv->out);
+        if (conv->kind == LOWER_CONV2D && conv->arith == LOWER_I8 && conv->n_inputs == 1 &&
+            j >= 0 && low->steps[j].kind == LOWER_ADD && low->steps[j].arith == LOWER_I8) {
+            fuse(plan, k, j);
+            k--; /* another step has come to this place */
+        }
+    }
+}
+
+/* ---- borders ---- */
 
 /* Only values in the arena that nobody reads flattened can have one. */
 static void find_dense(const struct x86_plan *plan, uint8_t *dense /* (n_values) */) {
@@ -50,7 +110,7 @@ static void find_dense(const struct x86_plan *plan, uint8_t *dense /* (n_values)
     for (int32_t k = 0; k < plan->low.n_steps; k++) {
         const struct lower_step *s = &plan->low.steps[k];
         for (int32_t i = 0; i < s->n_inputs; i++) {
-            dense[s->in[i]] |= !reads_shape(s, &plan->layouts[s->in[i]]);
+            dense[s->in[i]] |= !reads_shape(s, i, &plan->layouts[s->in[i]]);
         }
     }
 }
@@ -133,6 +193,8 @@ static int measure(struct lower_value *value, struct x86_layout *l, int32_t max_
     return 1;
 }
 
+/* ---- memory ---- */
+
 static pare_status plan_memory(const pare_host *host, const pare_graph *graph,
                                struct x86_plan *plan, int32_t *order) {
     struct lower_plan *low = &plan->low;
@@ -152,6 +214,11 @@ static pare_status plan_memory(const pare_host *host, const pare_graph *graph,
                               graph->name, low->max_batch);
         }
     }
+    for (int32_t v = 0; v < low->n_values; v++) {
+        if (plan->fused[v].is_fused) {
+            low->values[plan->fused[v].middle].size_bytes = 0;
+        }
+    }
     lower_plan_arena(low, order);
     return PARE_OK;
 }
@@ -163,7 +230,9 @@ static int copy_lowered(const pare_host *host, const pare_graph *graph, struct x
     plan->low.steps = alloc_zeroed(host, 2 * (int64_t)from->n_steps, sizeof *from->steps);
     plan->low.values = alloc_zeroed(host, n_values, sizeof *from->values);
     plan->layouts = alloc_zeroed(host, n_values, sizeof *plan->layouts);
-    if (plan->low.steps == NULL || plan->low.values == NULL || plan->layouts == NULL) {
+    plan->fused = alloc_zeroed(host, n_values, sizeof *plan->fused);
+    if (plan->low.steps == NULL || plan->low.values == NULL || plan->layouts == NULL ||
+        plan->fused == NULL) {
         return 0;
     }
     memcpy(plan->low.steps, from->steps, (size_t)from->n_steps * sizeof *from->steps);
@@ -192,6 +261,7 @@ pare_status x86_plan_graph(const pare_host *host, const pare_graph *graph, int32
         status = host->fail(host, PARE_E_NOMEM, "out of memory while planning %s", graph->name);
         goto cleanup;
     }
+    fuse_adds(plan);
     find_dense(plan, dense);
     give_borders(plan, dense);
     status = plan_memory(host, graph, plan, order);
@@ -206,4 +276,5 @@ void x86_plan_destroy(const pare_host *host, struct x86_plan *plan) {
     host->free(host, plan->low.steps);
     host->free(host, plan->low.values);
     host->free(host, plan->layouts);
+    host->free(host, plan->fused);
 }

@@ -122,10 +122,24 @@ static const char *kernel_name(const struct lower_plan *plan, const struct lower
 static const char *product_name(const pare_graph *graph, const struct lower_step *s,
                                 const char *name) {
     const pare_weight *w = graph->nodes[s->node]->weights[PARE_ROLE_WEIGHT];
-    if (s->arith != LOWER_I8 || w->quant.bits > 4) {
+    int conv = s->kind == LOWER_CONV2D;
+    if (s->arith != LOWER_I8) {
         return name;
     }
-    int conv = s->kind == LOWER_CONV2D;
+    if (s->n_inputs == 2) { /* an add is done at once */
+        switch (w->quant.bits) {
+        case 1:
+            return "x86_conv2d_i8_w1_widened_add";
+        case 2:
+            return "x86_conv2d_i8_w2_widened_add";
+        case 3:
+            return "x86_conv2d_i8_w3_widened_add";
+        case 4:
+            return "x86_conv2d_i8_w4_widened_add";
+        default:
+            return "x86_conv2d_i8_add";
+        }
+    }
     switch (w->quant.bits) {
     case 1:
         return conv ? "x86_conv2d_i8_w1_widened" : "x86_linear_i8_w1_widened";
@@ -133,8 +147,10 @@ static const char *product_name(const pare_graph *graph, const struct lower_step
         return conv ? "x86_conv2d_i8_w2_widened" : "x86_linear_i8_w2_widened";
     case 3:
         return conv ? "x86_conv2d_i8_w3_widened" : "x86_linear_i8_w3_widened";
-    default:
+    case 4:
         return conv ? "x86_conv2d_i8_w4_widened" : "x86_linear_i8_w4_widened";
+    default:
+        return name;
     }
 }
 
@@ -155,6 +171,7 @@ static int pack_step(struct executable *exe, struct x86_packer *packer, const pa
     const struct lower_step *low = &exe->plan.low.steps[index];
     struct x86_step *step = &exe->steps[index];
     step->low = *low;
+    step->fused = exe->plan.fused[low->out];
     step->kernel = kernel_name(&exe->plan.low, low);
     int64_t weight_bytes = 0;
     int done = 1;
@@ -411,6 +428,7 @@ static void run_step(const struct chunk *chunk, int32_t index) {
         .step = step,
         .out = &exe->plan.low.values[step->low.out],
         .out_layout = &exe->plan.layouts[step->low.out],
+        .middle = &exe->plan.low.values[step->fused.middle],
         .y = value_memory(chunk, step->low.out),
         .n_samples = chunk->n,
     };

@@ -63,8 +63,18 @@ struct x86_product {
     struct x86_split split[3]; /* conv2d: of a row, by vectors */
 };
 
+/* An integer add that is done by the convolution that makes one of its terms, if that is its only
+ * reader: the convolution's own value is then never stored. */
+struct x86_fused {
+    int32_t is_fused;
+    int32_t middle;          /* the value that is not stored */
+    int32_t low, high;       /* its clamp bounds */
+    float m_middle, m_other; /* the add's multipliers */
+};
+
 struct x86_step {
-    struct lower_step low; /* without weights */
+    struct lower_step low; /* without weights; a fused one's second input is the other term */
+    struct x86_fused fused;
     const char *kernel;
     struct x86_product product;
     float *gain, *shift; /* affine: (C) each */
@@ -84,12 +94,19 @@ struct x86_tiles {
     int64_t block_bytes; /* of weights, for kernels that take several blocks at once */
     const int32_t *start;
     const float *multiplier, *bias;
-    int32_t n;          /* output channels */
-    int32_t is_f32;     /* the output */
-    int32_t relu;       /* of an f32 output */
-    int32_t zero;       /* the rest: of codes, as they are stored */
-    int32_t stored_low; /* lower clamp bound */
-    float low, high;    /* clamp bounds less the zero point */
+    int32_t n;      /* output channels */
+    int32_t is_f32; /* the output */
+    int32_t relu;   /* of an f32 output */
+    int32_t zero;   /* of codes, as they are stored, like stored_low, the lower clamp bound */
+    int32_t stored_low;
+    float high; /* upper clamp bound less the zero point */
+
+    /* An add done at once: the other term at the first position, NULL: none. */
+    const char *other;
+    int64_t other_step_bytes, other_row_bytes;
+    int32_t other_zero;            /* as it is stored */
+    float middle_low, middle_high; /* clamp bounds of the layer's own value less its zero point */
+    float m_middle, m_other;       /* the add's multipliers */
 };
 
 typedef void (*x86_tile_kernel)(const struct x86_tiles *tiles);
@@ -106,7 +123,7 @@ enum x86_dot { X86_DOT_BYTES = 0, X86_DOT_PAIRS = 1 };
 struct x86_call {
     const struct x86_kernels *kernels;
     const struct x86_step *step;
-    const struct lower_value *in[2], *out;
+    const struct lower_value *in[2], *middle, *out;
     const struct x86_layout *in_layout[2], *out_layout;
     const char *x[2];
     char *y;
@@ -162,6 +179,7 @@ struct x86_split x86_split_positions(int32_t n, int32_t most);
 struct x86_plan {
     struct lower_plan low;      /* its steps and values are this plan's own */
     struct x86_layout *layouts; /* by value */
+    struct x86_fused *fused;    /* by value: of the step that makes it */
     struct lower_plan *lowered; /* owns the weights until they are dropped */
 };
 
