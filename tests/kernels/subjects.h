@@ -8,7 +8,8 @@
 struct subject {
     const pare_backend *backend;
     const char *isa;
-    int exact; /* sums floats in the reference's order */
+    int exact;      /* sums floats in the reference's order */
+    int float_only; /* refuses a graph that holds a quantized value */
 };
 
 #define MAX_SUBJECTS 16

@@ -100,6 +100,14 @@ struct outcome {
     int fused_adds; /* of ref's outcome: does x86 do adds in convolutions? -1: there is no x86 */
 };
 
+static int holds_codes(const struct maker *m) {
+    int codes = 0;
+    for (int32_t i = 0; i < m->graph.n_nodes; i++) {
+        codes |= m->nodes[i]->activation.bits != 0;
+    }
+    return codes;
+}
+
 /* Runs on any batch, threads and order of tasks give the bits that observed values have. */
 static void check_runs(const struct maker *m, const struct subject *subject, struct test_host *host,
                        void *exe, const float *images, struct naive_value (*naive)[256],
@@ -155,7 +163,15 @@ static void check_subject(struct maker *m, const struct subject *subject, const 
     void *exe;
     assert_int_equal(backend->create(&host.host, NULL, &instance), PARE_OK);
     pare_compile_options options = {sizeof options, MAX_BATCH, subject->isa};
-    if (backend->compile(instance, &m->graph, &options, &exe) != PARE_OK) {
+    pare_status status = backend->compile(instance, &m->graph, &options, &exe);
+    if (subject->float_only && holds_codes(m)) {
+        assert_int_equal(status, PARE_E_UNSUPPORTED);
+        assert_non_null(strstr(host.text, "float only"));
+        backend->destroy(instance);
+        assert_int_equal(host.n_live, 0);
+        return;
+    }
+    if (status != PARE_OK) {
         fail_msg("seed %llu: compile: %s", (unsigned long long)seed, host.text);
     }
     check_runs(m, subject, &host, exe, images, naive, seed, outcome);
