@@ -261,7 +261,7 @@ static pare_status allocate(struct executable *exe) {
     const pare_host *host = exe->host;
     const int64_t n = exe->plan->max_batch;
     exe->n_steps = exe->plan->n_steps;
-    exe->n_pieces = (exe->max_batch + exe->plan->max_batch - 1) / exe->plan->max_batch;
+    exe->n_pieces = (exe->max_batch - 1) / exe->plan->max_batch + 1;
     exe->steps = cleared(host, exe->n_steps, sizeof *exe->steps);
     exe->pieces = cleared(host, exe->n_pieces, sizeof *exe->pieces);
     exe->kernel_infos = cleared(host, exe->n_steps, sizeof *exe->kernel_infos);
@@ -431,7 +431,7 @@ static pare_status check_images(const struct executable *exe, const float *image
 
 static int32_t n_pieces_of(const struct call *call) {
     const int32_t size = call->exe->plan->max_batch;
-    return (call->n + size - 1) / size;
+    return (call->n - 1) / size + 1;
 }
 
 /* Samples of the batch that lie in the piece that is not full. */
