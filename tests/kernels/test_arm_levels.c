@@ -12,15 +12,32 @@
 #ifdef __aarch64__
 #include "arm.h"
 
+#include <math.h>
+#include <pare/ext/observe.h>
+
+static void make_small(struct maker *m) {
+    maker_init(m, 3, 4, 4, 3);
+    int32_t conv = maker_conv(m, 0, 5, 3, 1, 1, 1, 1);
+    maker_linear(m, maker_simple(m, PARE_OP_GLOBAL_AVG_POOL, conv), 4, 1);
+}
+
+static pare_status ignore_value(void *context, int32_t node, const float *real,
+                                const int16_t *codes, int64_t n_elems) {
+    (void)context;
+    (void)node;
+    (void)real;
+    (void)codes;
+    (void)n_elems;
+    return PARE_OK;
+}
+
 /* Compiles on a processor with these features; the level taken, "" when it is refused. */
 static const char *level_taken(uint32_t features, const char *isa, struct test_host *host) {
     static char taken[64];
     struct maker m;
     void *instance;
     void *exe = NULL;
-    maker_init(&m, 3, 4, 4, 3);
-    int32_t conv = maker_conv(&m, 0, 5, 3, 1, 1, 1, 1);
-    maker_linear(&m, maker_simple(&m, PARE_OP_GLOBAL_AVG_POOL, conv), 4, 1);
+    make_small(&m);
     test_host_init(host);
     assert_int_equal(tiled_create_with(&host->host, &arm_levels, features, &instance), PARE_OK);
     pare_compile_options options = {sizeof options, 1, isa};
@@ -75,11 +92,95 @@ static void test_probe(void **state) {
     assert_string_equal(probe.isa, level_taken(arm_cpu_features(), NULL, &host));
 }
 
+static void test_split(void **state) {
+    (void)state;
+    for (int32_t most = 1; most <= TILED_MAX_POSITIONS; most++) {
+        for (int32_t n = 1; n < 100; n++) {
+            struct tiled_split s = tiled_split_positions(n, most);
+            int64_t sum = 0;
+            for (int k = 0; k < 2; k++) {
+                assert_in_range(s.positions[k], s.n_tiles[k] > 0 ? 1 : 0, most);
+                sum += (int64_t)s.positions[k] * s.n_tiles[k];
+            }
+            assert_int_equal(sum, n);
+        }
+    }
+}
+
+/* Every allocation of compiling and of showing values fails once: a status, and nothing is left. */
+static pare_status compile_and_observe(struct test_host *host, const pare_graph *graph) {
+    float images[2 * 4 * 4 * 3] = {0};
+    float output[2 * 4];
+    void *instance = NULL;
+    void *exe = NULL;
+    pare_compile_options options = {sizeof options, 2, NULL};
+    const pare_backend_observe *observe = arm_backend.get_extension(PARE_BACKEND_OBSERVE);
+    pare_status status = arm_backend.create(&host->host, NULL, &instance);
+    if (status == PARE_OK) {
+        status = arm_backend.compile(instance, graph, &options, &exe);
+    }
+    if (status == PARE_OK) {
+        status = observe->run(exe, images, 2, output, ignore_value, NULL);
+    }
+    arm_backend.executable_destroy(exe);
+    arm_backend.destroy(instance);
+    return status;
+}
+
+static void test_no_memory(void **state) {
+    (void)state;
+    struct maker m;
+    make_small(&m);
+    maker_quantize_value(&m, 0, 8, 0.05f, 1);
+    maker_quantize_value(&m, 1, 8, 0.05f, 1);
+    maker_quantize_weight(&m, 1, 8);
+    int64_t k = 0;
+    for (pare_status status = PARE_E_NOMEM; status != PARE_OK; k++) {
+        struct test_host host;
+        test_host_init(&host);
+        host.fail_at = k;
+        status = compile_and_observe(&host, &m.graph);
+        assert_true(status == PARE_OK || status == PARE_E_NOMEM);
+        assert_int_equal(host.n_live, 0);
+        assert_int_equal(host.damaged, 0);
+        assert_true(k < 1000);
+    }
+    assert_true(k > 30);
+    maker_free(&m);
+}
+
+static void test_bad_run(void **state) {
+    (void)state;
+    struct test_host host;
+    struct maker m;
+    void *instance;
+    void *exe;
+    float images[3 * 4 * 4 * 3] = {0};
+    float output[3 * 4];
+    make_small(&m);
+    test_host_init(&host);
+    assert_int_equal(arm_backend.create(&host.host, NULL, &instance), PARE_OK);
+    pare_compile_options options = {sizeof options, 2, NULL};
+    assert_int_equal(arm_backend.compile(instance, &m.graph, &options, &exe), PARE_OK);
+    assert_int_equal(arm_backend.run(exe, images, 0, output), PARE_E_RANGE);
+    assert_int_equal(arm_backend.run(exe, images, 3, output), PARE_E_RANGE);
+    assert_int_equal(arm_backend.run(exe, images, 2, output), PARE_OK);
+    images[4 * 4 * 3 + 5] = HUGE_VALF;
+    assert_int_equal(arm_backend.run(exe, images, 2, output), PARE_E_NUMERIC);
+    assert_string_equal(host.text, "image 1 of the batch holds a value that is not finite");
+    arm_backend.executable_destroy(exe);
+    options.max_batch = 0;
+    assert_int_equal(arm_backend.compile(instance, &m.graph, &options, &exe), PARE_E_RANGE);
+    arm_backend.destroy(instance);
+    assert_int_equal(host.n_live, 0);
+    maker_free(&m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_best_level),
-        cmocka_unit_test(test_forced_level),
-        cmocka_unit_test(test_probe),
+        cmocka_unit_test(test_best_level), cmocka_unit_test(test_forced_level),
+        cmocka_unit_test(test_probe),      cmocka_unit_test(test_split),
+        cmocka_unit_test(test_no_memory),  cmocka_unit_test(test_bad_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
