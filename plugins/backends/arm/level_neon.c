@@ -70,12 +70,13 @@ INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const i
     begin_sums(P, V, acc);
     const int8_t *weights = (const int8_t *)t->weights;
     const int64_t n_bytes = (int64_t)t->k_steps * 16;
+    const int8_t *from[MAX_P];
+    UNROLL for (int p = 0; p < P; p++) {
+        from[p] = (const int8_t *)x + p * t->x_step_bytes;
+    }
     for (int32_t r = 0; r < t->n_runs; r++) {
-        const int8_t *from[MAX_P];
-        UNROLL for (int p = 0; p < P; p++) {
-            from[p] = (const int8_t *)x + t->run_bytes[r] + p * t->x_step_bytes;
-        }
-        for (int64_t k = 0; k < n_bytes; k += 16, weights += 64 * V) {
+        const int64_t end = t->run_bytes[r] + n_bytes;
+        for (int64_t k = t->run_bytes[r]; k < end; k += 16, weights += 64 * V) {
             int8x16_t a[MAX_P];
             UNROLL for (int p = 0; p < P; p++) {
                 a[p] = vld1q_s8(from[p] + k);

@@ -58,14 +58,15 @@ INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const i
     const int8_t *weights = (const int8_t *)t->weights;
     const int64_t n_bytes = t->k_steps / 2 * 16;
     const int tail = t->k_steps % 2;
+    const int8_t *from[MAX_P + 1];
+    UNROLL for (int p = 0; p < 2 * PAIRS; p++) {
+        /* An odd last position is taken twice, and stored once. */
+        from[p] = (const int8_t *)x + (p < P ? p : P - 1) * t->x_step_bytes;
+    }
     for (int32_t r = 0; r < t->n_runs; r++) {
-        const int8_t *from[MAX_P + 1];
-        UNROLL for (int p = 0; p < 2 * PAIRS; p++) {
-            /* An odd last position is taken twice, and stored once. */
-            from[p] = (const int8_t *)x + t->run_bytes[r] + (p < P ? p : P - 1) * t->x_step_bytes;
-        }
-        int64_t k = 0;
-        for (; k < n_bytes; k += 16) {
+        int64_t k = t->run_bytes[r];
+        const int64_t end = k + n_bytes;
+        for (; k < end; k += 16) {
             int8x16_t a[MAX_P / 2];
             int8x16_t later[MAX_P / 2];
             UNROLL for (int i = 0; i < PAIRS; i++) {
