@@ -38,6 +38,7 @@ arm cortex-a76 list backends | grep -q neon-dotprod
 arm max list backends | grep -q neon-i8mm
 # kernels CPU PATTERN: the names of graph tests; on max they run at every level. All seeds of all
 # tests: qemu-aarch64 -L build/sysroot-arm64 build/arm64/tests/kernels/test_backend_graphs
+export KERNEL_TESTS_EVERY=5
 kernels() {
     for test in test_arm_levels test_ref_ops test_ref_lower test_backend_graphs; do
         qemu-aarch64 -L "$sysroot" -cpu "$1" "$build/tests/kernels/$test" "$2" >"$1-$test.log" 2>&1 || {
@@ -47,7 +48,7 @@ kernels() {
     done
 }
 echo "== kernels on three processors"
-KERNEL_TESTS_EVERY=5 kernels max '*' &
+kernels max '*' &
 all=$!
 kernels cortex-a53 'test_wide*'
 kernels cortex-a76 'test_wide*'

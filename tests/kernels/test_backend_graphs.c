@@ -108,6 +108,15 @@ static int holds_codes(const struct maker *m) {
     return codes;
 }
 
+/* One seed in so many is tried, by default every one; emulation is slow. Then no threads are made
+ * either, because qemu-user keeps some memory of each for good. */
+static uint64_t seed_step(void) {
+    const char *every = getenv("KERNEL_TESTS_EVERY");
+    long long step = every != NULL ? strtoll(every, NULL, 10) : 1;
+    assert_true(step >= 1);
+    return (uint64_t)step;
+}
+
 /* Runs on any batch, threads and order of tasks give the bits that observed values have. */
 static void check_runs(const struct maker *m, const struct subject *subject, struct test_host *host,
                        void *exe, const float *images, struct naive_value (*naive)[256],
@@ -448,14 +457,6 @@ static void test_two_readers(void **state) {
                                         "ref_linear_f32 ");
         maker_free(&m);
     }
-}
-
-/* One seed in so many is tried, by default every one; emulation is slow. */
-static uint64_t seed_step(void) {
-    const char *every = getenv("KERNEL_TESTS_EVERY");
-    long long step = every != NULL ? strtoll(every, NULL, 10) : 1;
-    assert_true(step >= 1);
-    return (uint64_t)step;
 }
 
 /* Everything at random: operators, shapes, groups, which values and weights are quantized and to
