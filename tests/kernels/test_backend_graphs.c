@@ -108,8 +108,7 @@ static int holds_codes(const struct maker *m) {
     return codes;
 }
 
-/* One seed in so many is tried, by default every one; emulation is slow. Then no threads are made
- * either, because qemu-user keeps some memory of each for good. */
+/* One seed in so many is tried, by default every one; emulation is slow. */
 static uint64_t seed_step(void) {
     const char *every = getenv("KERNEL_TESTS_EVERY");
     long long step = every != NULL ? strtoll(every, NULL, 10) : 1;
