@@ -362,8 +362,8 @@ static void host_parallel_for(const pare_host *host, int64_t n, void (*body)(voi
     const struct test_host *self = (const struct test_host *)host;
     pthread_t threads[16];
     struct share shares[16];
-    /* Not under emulation: qemu-user keeps megabytes of each thread for good. The work is then cut as
-     * for so many threads, and done by one. */
+    /* Not under emulation: qemu-user keeps megabytes of each thread for good. The work is then cut
+     * as for so many threads, and done by one. */
     if (self->n_threads <= 1 || getenv("KERNEL_TESTS_EVERY") != NULL) {
         for (int64_t k = 0; k < n; k++) {
             body(arg, self->backwards ? n - 1 - k : k);
