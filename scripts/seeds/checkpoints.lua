@@ -23,6 +23,10 @@ local recipes = {
     model = "resnet20", dataset = "mnist", seed = 1,
     train = { epochs = 12, lr = 0.1, weight_decay = 5e-4, shift = 2 },
   },
+  ["resnet20-cifar10jpeg"] = {
+    model = "resnet20", dataset = "cifar10-jpeg", seed = 1,
+    train = { epochs = 30, lr = 0.2, weight_decay = 5e-4 },
+  },
   ["lenet5-glyphs"] = {
     model = "lenet5", dataset = "glyphs", seed = 1,
     train = { epochs = 12, lr = 0.05, weight_decay = 5e-4, shift = 2 },
