@@ -19,7 +19,9 @@ endif()
 
 # Headers that plugins see, and nothing else.
 add_library(pare_headers INTERFACE)
-target_include_directories(pare_headers INTERFACE ${PROJECT_SOURCE_DIR}/harness/include)
+target_include_directories(pare_headers INTERFACE
+  $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/harness/include>
+  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 
 # Fails the configure if a file of `folder` includes a header of a folder not in `allowed`.
 function(pare_check_includes folder sources allowed)

@@ -1,0 +1,40 @@
+# What `cmake --install` puts under a prefix. The tree may be moved afterwards: the binary finds its
+# plugins and data relative to itself (harness/src/core/path.c, harness/src/plugin/registry.c), and so do
+# pareConfig.cmake and pare.pc. Plugins are added by pare_plugin().
+include(CMakePackageConfigHelpers)
+
+set(pare_data share/pare) # as harness/src/core/path.c has it
+set(pare_cmake ${CMAKE_INSTALL_LIBDIR}/cmake/pare)
+
+# The ABI that the headers describe, for plugins' build files.
+file(STRINGS harness/include/pare/plugin.h lines REGEX "^#define PARE_ABI_(MAJOR|MINOR) ")
+string(REGEX REPLACE ".*MAJOR ([0-9]+).*MINOR ([0-9]+).*" "\\1.\\2" PARE_ABI "${lines}")
+
+install(TARGETS pare RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(DIRECTORY harness/include/pare DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(DIRECTORY scripts/lib scripts/experiments scripts/seeds DESTINATION ${pare_data}/scripts)
+install(DIRECTORY datasets/checkpoints DESTINATION ${pare_data}/datasets)
+install(FILES plugins/template/method.c plugins/template/backend.c
+  DESTINATION ${pare_data}/plugins/template)
+install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES plugins/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/plugins)
+install(FILES plugins/backends/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/plugins/backends)
+
+# find_package(pare)
+set_target_properties(pare_headers PROPERTIES EXPORT_NAME headers)
+install(TARGETS pare_headers EXPORT pareTargets)
+install(EXPORT pareTargets NAMESPACE pare:: DESTINATION ${pare_cmake})
+set(PARE_PLUGIN_DIR ${CMAKE_INSTALL_LIBDIR}/pare/plugins)
+set(PARE_PROGRAM ${CMAKE_INSTALL_BINDIR}/pare)
+configure_package_config_file(cmake/pareConfig.cmake.in pareConfig.cmake
+  INSTALL_DESTINATION ${pare_cmake} PATH_VARS PARE_PLUGIN_DIR PARE_PROGRAM)
+write_basic_package_version_file(pareConfigVersion.cmake COMPATIBILITY SameMinorVersion
+  ARCH_INDEPENDENT)
+install(FILES ${PROJECT_BINARY_DIR}/pareConfig.cmake ${PROJECT_BINARY_DIR}/pareConfigVersion.cmake
+  DESTINATION ${pare_cmake})
+
+# pkg-config pare
+file(RELATIVE_PATH PARE_PREFIX_FROM_PC /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+string(REGEX REPLACE "/$" "" PARE_PREFIX_FROM_PC "${PARE_PREFIX_FROM_PC}")
+configure_file(cmake/pare.pc.in pare.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/pare.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
