@@ -3,7 +3,8 @@
  * prints its multiply-accumulates per second and their share of the level's measured peak:
  *     bench_x86 [level [runs]]
  * The shortest of many runs counts; the weights and the values are random. */
-#include "graph_maker.h"
+#include "check/graph_maker.h"
+#include "host_table.h"
 #include "measure/machine_internal.h"
 #include "x86.h"
 

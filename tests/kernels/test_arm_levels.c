@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Which level the arm backend takes, on this processor and on ones that lack features. */
-#include "graph_maker.h"
+#include "check/graph_maker.h"
+#include "host_table.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

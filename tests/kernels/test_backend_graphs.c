@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Whole graphs on every backend and level that this machine has, against naive.c: codes bit for
  * bit, floats within the bound of plugins/backends/README.md (ref: bit for bit). */
-#include "graph_maker.h"
+#include "check/graph_maker.h"
+#include "host_table.h"
 #include "naive.h"
 #include "subjects.h"
 
@@ -244,24 +245,6 @@ static struct outcome check(struct maker *m, float spread) {
 
 /* ---- graphs ---- */
 
-/* A value's quantization with a random zero point, its ends included. */
-static void quantize_somehow(struct maker *m, int32_t node, int32_t bits, float range) {
-    int32_t half = 1 << (bits - 1);
-    int32_t zero = maker_between(&m->random, -half, half - 1);
-    switch (maker_between(&m->random, 0, 3)) {
-    case 0:
-        zero = -half;
-        break;
-    case 1:
-        zero = half - 1;
-        break;
-    default:
-        break;
-    }
-    float scale = range * (0.7f + 0.1f * (float)maker_between(&m->random, 0, 6)) / (float)half;
-    maker_quantize_value(m, node, bits, scale, zero);
-}
-
 /* conv 5x5 - relu - max pool - conv 5x5 - relu - average pool - flatten - linear - relu - linear */
 static void make_lenet(struct maker *m, uint64_t seed, int32_t bits, int first_float,
                        int last_float) {
@@ -280,13 +263,13 @@ static void make_lenet(struct maker *m, uint64_t seed, int32_t bits, int first_f
         return;
     }
     if (!first_float) {
-        quantize_somehow(m, 0, bits, 3.0f);
+        maker_quantize_somehow(m, 0, bits, 3.0f);
         maker_quantize_weight(m, conv1, bits);
     }
-    quantize_somehow(m, relu1, bits, 3.0f);
-    quantize_somehow(m, relu2, bits, 3.0f);
-    quantize_somehow(m, pool2, bits, 3.0f);
-    quantize_somehow(m, relu3, bits, 3.0f);
+    maker_quantize_somehow(m, relu1, bits, 3.0f);
+    maker_quantize_somehow(m, relu2, bits, 3.0f);
+    maker_quantize_somehow(m, pool2, bits, 3.0f);
+    maker_quantize_somehow(m, relu3, bits, 3.0f);
     maker_quantize_weight(m, conv2, bits);
     maker_quantize_weight(m, fc1, bits);
     if (!last_float) {
@@ -355,7 +338,7 @@ static void test_lenet_mixed(void **state) {
 static void make_resnet(struct maker *m, uint64_t seed, int32_t bits, int batch_norm) {
     maker_init(m, seed, 9, 9, 3);
     if (bits) {
-        quantize_somehow(m, 0, bits, 3.0f);
+        maker_quantize_somehow(m, 0, bits, 3.0f);
     }
     int32_t x = maker_conv(m, 0, 6, 3, 1, 1, 1, !batch_norm);
     int32_t first = x;
@@ -363,7 +346,7 @@ static void make_resnet(struct maker *m, uint64_t seed, int32_t bits, int batch_
     x = maker_simple(m, PARE_OP_RELU, x);
     if (bits) {
         maker_quantize_weight(m, first, bits);
-        quantize_somehow(m, x, bits, 3.0f);
+        maker_quantize_somehow(m, x, bits, 3.0f);
     }
     for (int block = 0; block < 2; block++) {
         int32_t stride = block + 1;
@@ -379,15 +362,15 @@ static void make_resnet(struct maker *m, uint64_t seed, int32_t bits, int batch_
         if (bits) {
             maker_quantize_weight(m, a, bits);
             maker_quantize_weight(m, b, bits);
-            quantize_somehow(m, a_relu, bits, 3.0f);
-            quantize_somehow(m, b_end, bits, 3.0f);
-            quantize_somehow(m, x, bits, 4.0f);
+            maker_quantize_somehow(m, a_relu, bits, 3.0f);
+            maker_quantize_somehow(m, b_end, bits, 3.0f);
+            maker_quantize_somehow(m, x, bits, 4.0f);
         }
     }
     x = maker_simple(m, PARE_OP_GLOBAL_AVG_POOL, x);
     int32_t fc = maker_linear(m, x, 10, 1);
     if (bits) {
-        quantize_somehow(m, x, bits, 2.0f);
+        maker_quantize_somehow(m, x, bits, 2.0f);
         maker_quantize_weight(m, fc, bits);
     }
 }
@@ -459,53 +442,6 @@ static void test_two_readers(void **state) {
     }
 }
 
-/* Everything at random: operators, shapes, groups, which values and weights are quantized and to
- * how many bits. */
-static int32_t random_layer(struct maker *m, int32_t x, int32_t k) {
-    const int32_t *d = m->nodes[x]->dims;
-    int32_t kernel = maker_between(&m->random, 1, d[0] < 5 ? d[0] : 5);
-    int32_t stride = maker_between(&m->random, 1, 2);
-    int32_t pad = maker_between(&m->random, 0, kernel / 2);
-    int32_t groups = d[2] % 2 == 0 && maker_between(&m->random, 0, 2) == 0 ? 2 : 1;
-    int32_t out;
-    switch (maker_between(&m->random, 0, 8)) {
-    case 0:
-    case 1:
-    case 2:
-        pad += maker_between(&m->random, 0, 7) == 0 ? kernel : 0;
-        out = maker_conv(m, x, groups * maker_between(&m->random, 1, 20), kernel, stride, pad,
-                         groups, maker_between(&m->random, 0, 1));
-        break;
-    case 3:
-        out = maker_pool(m, PARE_OP_MAX_POOL, x, kernel, stride, pad);
-        break;
-    case 4:
-        out = maker_pool(m, PARE_OP_AVG_POOL, x, kernel, stride, 0);
-        break;
-    case 5:
-        out = maker_simple(m, PARE_OP_RELU, x);
-        break;
-    case 6:
-        out = maker_shortcut(m, x, d[2] + maker_between(&m->random, 0, 5), stride);
-        break;
-    case 7:
-        out = maker_batch_norm(m, x);
-        break;
-    default:
-        out = maker_add(m, x, k > 0 ? maker_simple(m, PARE_OP_RELU, x) : x);
-        break;
-    }
-    return out;
-}
-
-/* Not on a relu and what it reads at once: naive.c has no rule for equal grids there. */
-static int may_quantize(const struct maker *m, int32_t i) {
-    const pare_node *node = m->nodes[i];
-    return node->op != PARE_OP_SOFTMAX &&
-           !(node->op == PARE_OP_RELU && m->nodes[node->inputs[0]]->activation.bits != 0 &&
-             m->nodes[node->inputs[0]]->op == PARE_OP_BATCH_NORM);
-}
-
 static void test_random_graphs(void **state) {
     (void)state;
     const uint64_t step = seed_step();
@@ -513,41 +449,7 @@ static void test_random_graphs(void **state) {
     uint64_t n_integer = 0;
     for (uint64_t seed = 0; seed < 150; seed += step) {
         struct maker m;
-        uint64_t r = seed * 77 + 5;
-        maker_init(&m, seed, maker_between(&r, 1, 11), maker_between(&r, 5, 11),
-                   maker_between(&r, 1, 4));
-        int32_t x = 0;
-        int32_t n_layers = maker_between(&m.random, 1, 6);
-        for (int32_t k = 0; k < n_layers && m.nodes[x]->dims[1] >= 5; k++) {
-            x = random_layer(&m, x, k);
-        }
-        x = maker_simple(
-            &m, maker_between(&m.random, 0, 1) ? PARE_OP_FLATTEN : PARE_OP_GLOBAL_AVG_POOL, x);
-        x = maker_linear(&m, x, maker_between(&m.random, 2, 40), 1);
-        if (maker_between(&m.random, 0, 3) == 0) {
-            maker_simple(&m, PARE_OP_SOFTMAX, x);
-        }
-        int32_t share = maker_between(&m.random, 3, 9); /* tenths quantized */
-        int32_t most = maker_between(&m.random, 0, 3) == 0 ? 16 : 8;
-        for (int32_t i = 0; i < m.graph.n_nodes; i++) {
-            int yes = maker_between(&m.random, 0, 9) <= share;
-            if (yes && may_quantize(&m, i)) {
-                quantize_somehow(&m, i, maker_between(&m.random, 2, most), 4.0f);
-            }
-            if (m.nodes[i]->weights[PARE_ROLE_WEIGHT] && maker_between(&m.random, 0, 9) <= share) {
-                switch (maker_between(&m.random, 0, 4)) {
-                case 0:
-                    maker_ternary_weight(&m, i);
-                    break;
-                case 1:
-                    maker_binary_weight(&m, i);
-                    break;
-                default:
-                    maker_quantize_weight(&m, i, maker_between(&m.random, 2, most));
-                    break;
-                }
-            }
-        }
+        maker_random_graph(&m, seed);
         struct outcome outcome = check(&m, 1.0f);
         n_mixed += strcmp(outcome.execution, "mixed") == 0;
         n_integer += strcmp(outcome.execution, "integer") == 0;
@@ -585,10 +487,10 @@ static void check_shape(uint64_t seed, int quantized, int extreme) {
     int32_t fc = maker_linear(&m, pool, channels[maker_between(&r, 0, n_channels - 1)], 1);
     if (quantized) {
         float range = extreme ? 0.01f : 3.0f;
-        quantize_somehow(&m, 0, 8, range);
-        quantize_somehow(&m, relu, 8, extreme ? 0.01f * (float)(in_c * kernel) : 3.0f);
+        maker_quantize_somehow(&m, 0, 8, range);
+        maker_quantize_somehow(&m, relu, 8, extreme ? 0.01f * (float)(in_c * kernel) : 3.0f);
         if (pool != relu && m.nodes[pool]->op != PARE_OP_FLATTEN) {
-            quantize_somehow(&m, pool, 8, 2.0f);
+            maker_quantize_somehow(&m, pool, 8, 2.0f);
         }
         maker_quantize_weight(&m, conv, 8);
         maker_quantize_weight(&m, fc, 8);
@@ -626,12 +528,12 @@ static void test_wide_3x3(void **state) {
             int32_t x = 0;
             for (int32_t channels = 16; channels <= 64; channels *= 2) {
                 if (quantized) {
-                    quantize_somehow(&m, x, 8, 3.0f);
+                    maker_quantize_somehow(&m, x, 8, 3.0f);
                 }
                 int32_t same = maker_conv(&m, x, channels, 3, 1, 1, 1, 1);
                 int32_t wider = maker_conv(&m, same, 2 * channels, 1, 1, 0, 1, 1);
                 if (quantized) {
-                    quantize_somehow(&m, same, 8, 3.0f);
+                    maker_quantize_somehow(&m, same, 8, 3.0f);
                     maker_quantize_weight(&m, same, 8);
                     maker_quantize_weight(&m, wider, 8);
                 }
@@ -640,8 +542,8 @@ static void test_wide_3x3(void **state) {
             int32_t pool = maker_simple(&m, PARE_OP_GLOBAL_AVG_POOL, x);
             int32_t fc = maker_linear(&m, pool, 64, 1);
             if (quantized) {
-                quantize_somehow(&m, x, 8, 3.0f);
-                quantize_somehow(&m, pool, 8, 3.0f);
+                maker_quantize_somehow(&m, x, 8, 3.0f);
+                maker_quantize_somehow(&m, pool, 8, 3.0f);
                 maker_quantize_weight(&m, fc, 8);
             }
             struct outcome outcome = check(&m, 1.0f);

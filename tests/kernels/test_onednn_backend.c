@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What test_backend_graphs.c does not see of the comparator onednn: batches of several pieces,
  * refusals, memory that runs out. Only built where the backend is. */
-#include "graph_maker.h"
+#include "check/graph_maker.h"
+#include "host_table.h"
 #include "onednn.h"
 #include "ref.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The ref plugin as the harness loads it, on models that the harness made. */
+#include "check/graph_maker.h"
 #include "core/pool.h"
-#include "graph_maker.h"
 #include "model/model.h"
 #include "naive.h"
 #include "plugin/registry.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What is refused and how it is said; memory; what an executable says of itself. */
-#include "graph_maker.h"
+#include "check/graph_maker.h"
+#include "host_table.h"
 #include "ref.h"
 
 #include <math.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Operators of the ref backend one by one: floats against long double, integers against cases
  * worked out by hand and against exact sums. */
-#include "graph_maker.h"
+#include "check/graph_maker.h"
+#include "host_table.h"
 #include "naive.h"
 #include "ref.h"
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "graph_maker.h"
+#include "check/graph_maker.h"
 
 #include <math.h>
-#include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -287,111 +285,109 @@ void maker_quantize_value(struct maker *m, int32_t node, int32_t bits, float sca
                                                    .zero_point = zeros};
 }
 
-/* ---- a host ---- */
-
-/* Each block has its size before it and guard bytes on both sides. */
-#define GUARD 64
-#define GUARD_BYTE 0x5a
-
-static void *host_alloc(const pare_host *host, size_t bytes) {
-    struct test_host *self = (struct test_host *)(uintptr_t)host;
-    self->wrong_allocs += self->in_run;
-    if (self->n_allocs++ == self->fail_at) {
-        return NULL;
+void maker_quantize_somehow(struct maker *m, int32_t node, int32_t bits, float range) {
+    int32_t half = 1 << (bits - 1);
+    int32_t zero = maker_between(&m->random, -half, half - 1);
+    switch (maker_between(&m->random, 0, 3)) {
+    case 0:
+        zero = -half;
+        break;
+    case 1:
+        zero = half - 1;
+        break;
+    default:
+        break;
     }
-    size_t total = (bytes + 63) / 64 * 64 + 3 * GUARD;
-    unsigned char *block = aligned_alloc(64, total);
-    if (block == NULL) {
-        return NULL;
-    }
-    memset(block, GUARD_BYTE, total);
-    memcpy(block, &bytes, sizeof bytes);
-    memset(block + 2 * GUARD, 0xcd, bytes); /* not cleared, as promised */
-    self->n_live++;
-    return block + 2 * GUARD;
+    float scale = range * (0.7f + 0.1f * (float)maker_between(&m->random, 0, 6)) / (float)half;
+    maker_quantize_value(m, node, bits, scale, zero);
 }
 
-static void host_free(const pare_host *host, void *ptr) {
-    struct test_host *self = (struct test_host *)(uintptr_t)host;
-    if (ptr == NULL) {
-        return;
+/* ---- everything at random ---- */
+
+static int32_t random_layer(struct maker *m, int32_t x, int32_t k) {
+    const int32_t *d = m->nodes[x]->dims;
+    int32_t kernel = maker_between(&m->random, 1, d[0] < 5 ? d[0] : 5);
+    int32_t stride = maker_between(&m->random, 1, 2);
+    int32_t pad = maker_between(&m->random, 0, kernel / 2);
+    int32_t groups = d[2] % 2 == 0 && maker_between(&m->random, 0, 2) == 0 ? 2 : 1;
+    int32_t out;
+    switch (maker_between(&m->random, 0, 8)) {
+    case 0:
+    case 1:
+    case 2:
+        pad += maker_between(&m->random, 0, 7) == 0 ? kernel : 0;
+        out = maker_conv(m, x, groups * maker_between(&m->random, 1, 20), kernel, stride, pad,
+                         groups, maker_between(&m->random, 0, 1));
+        break;
+    case 3:
+        out = maker_pool(m, PARE_OP_MAX_POOL, x, kernel, stride, pad);
+        break;
+    case 4:
+        out = maker_pool(m, PARE_OP_AVG_POOL, x, kernel, stride, 0);
+        break;
+    case 5:
+        out = maker_simple(m, PARE_OP_RELU, x);
+        break;
+    case 6:
+        out = maker_shortcut(m, x, d[2] + maker_between(&m->random, 0, 5), stride);
+        break;
+    case 7:
+        out = maker_batch_norm(m, x);
+        break;
+    default:
+        out = maker_add(m, x, k > 0 ? maker_simple(m, PARE_OP_RELU, x) : x);
+        break;
     }
-    unsigned char *block = (unsigned char *)ptr - 2 * GUARD;
-    size_t bytes;
-    memcpy(&bytes, block, sizeof bytes);
-    for (size_t k = 0; k < GUARD; k++) {
-        if (block[GUARD + k] != GUARD_BYTE || block[2 * GUARD + bytes + k] != GUARD_BYTE) {
-            self->damaged++;
-            break;
+    return out;
+}
+
+/* Not on a relu and what it reads at once: naive.c has no rule for equal grids there. */
+static int may_quantize(const struct maker *m, int32_t i) {
+    const pare_node *node = m->nodes[i];
+    return node->op != PARE_OP_SOFTMAX &&
+           !(node->op == PARE_OP_RELU && m->nodes[node->inputs[0]]->activation.bits != 0 &&
+             m->nodes[node->inputs[0]]->op == PARE_OP_BATCH_NORM);
+}
+
+/* A layer's weights to 1..most bits, in one of the ways there are. */
+static void quantize_layer(struct maker *m, int32_t node, int32_t most) {
+    switch (maker_between(&m->random, 0, 4)) {
+    case 0:
+        maker_ternary_weight(m, node);
+        break;
+    case 1:
+        maker_binary_weight(m, node);
+        break;
+    default:
+        maker_quantize_weight(m, node, maker_between(&m->random, 2, most));
+        break;
+    }
+}
+
+void maker_random_graph(struct maker *m, uint64_t seed) {
+    uint64_t r = seed * 77 + 5;
+    maker_init(m, seed, maker_between(&r, 1, 11), maker_between(&r, 5, 11),
+               maker_between(&r, 1, 4));
+    int32_t x = 0;
+    int32_t n_layers = maker_between(&m->random, 1, 6);
+    for (int32_t k = 0; k < n_layers && m->nodes[x]->dims[1] >= 5; k++) {
+        x = random_layer(m, x, k);
+    }
+    x = maker_simple(m, maker_between(&m->random, 0, 1) ? PARE_OP_FLATTEN : PARE_OP_GLOBAL_AVG_POOL,
+                     x);
+    x = maker_linear(m, x, maker_between(&m->random, 2, 40), 1);
+    if (maker_between(&m->random, 0, 3) == 0) {
+        maker_simple(m, PARE_OP_SOFTMAX, x);
+    }
+    int32_t share = maker_between(&m->random, 3, 9); /* tenths quantized */
+    int32_t most = maker_between(&m->random, 0, 3) == 0 ? 16 : 8;
+    for (int32_t i = 0; i < m->graph.n_nodes; i++) {
+        int yes = maker_between(&m->random, 0, 9) <= share;
+        if (yes && may_quantize(m, i)) {
+            maker_quantize_somehow(m, i, maker_between(&m->random, 2, most), 4.0f);
+        }
+        if (m->nodes[i]->weights[PARE_ROLE_WEIGHT] && maker_between(&m->random, 0, 9) <= share) {
+            quantize_layer(m, i, most);
         }
     }
-    self->n_live--;
-    free(block);
-}
-
-static pare_status host_fail(const pare_host *host, pare_status status, const char *format, ...) {
-    struct test_host *self = (struct test_host *)(uintptr_t)host;
-    va_list args;
-    va_start(args, format);
-    vsnprintf(self->text, sizeof self->text, format, args);
-    va_end(args);
-    return status;
-}
-
-static int32_t host_n_threads(const pare_host *host) {
-    return ((const struct test_host *)host)->n_threads;
-}
-
-/* Thread k takes every n_threads-th index. */
-struct share {
-    void (*body)(void *, int64_t);
-    void *arg;
-    int64_t first, step, n;
-};
-
-static void *run_share(void *arg) {
-    const struct share *share = arg;
-    for (int64_t k = share->first; k < share->n; k += share->step) {
-        share->body(share->arg, k);
-    }
-    return NULL;
-}
-
-static void host_parallel_for(const pare_host *host, int64_t n, void (*body)(void *, int64_t),
-                              void *arg) {
-    const struct test_host *self = (const struct test_host *)host;
-    pthread_t threads[16];
-    struct share shares[16];
-    /* Not under emulation: qemu-user keeps megabytes of each thread for good. The work is then cut
-     * as for so many threads, and done by one. */
-    if (self->n_threads <= 1 || getenv("KERNEL_TESTS_EVERY") != NULL) {
-        for (int64_t k = 0; k < n; k++) {
-            body(arg, self->backwards ? n - 1 - k : k);
-        }
-        return;
-    }
-    for (int32_t t = 0; t < self->n_threads; t++) {
-        shares[t] = (struct share){body, arg, t, self->n_threads, n};
-        if (pthread_create(&threads[t], NULL, run_share, &shares[t]) != 0) {
-            abort();
-        }
-    }
-    for (int32_t t = 0; t < self->n_threads; t++) {
-        pthread_join(threads[t], NULL);
-    }
-}
-
-void test_host_init(struct test_host *host) {
-    memset(host, 0, sizeof *host);
-    host->fail_at = -1;
-    host->n_threads = 1;
-    host->host = (pare_host){.struct_size = sizeof host->host,
-                             .abi_major = PARE_ABI_MAJOR,
-                             .abi_minor = PARE_ABI_MINOR,
-                             .version = "test",
-                             .alloc = host_alloc,
-                             .free = host_free,
-                             .fail = host_fail,
-                             .n_threads = host_n_threads,
-                             .parallel_for = host_parallel_for};
 }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Graphs and a host table made by hand, for tests of backends without the harness. */
-#ifndef KERNELS_GRAPH_MAKER_H
-#define KERNELS_GRAPH_MAKER_H
+/* Graphs made by hand or at random, quantized or not, for checks of backends. */
+#ifndef CHECK_GRAPH_MAKER_H
+#define CHECK_GRAPH_MAKER_H
 
-#include <pare/backend.h>
-
+#include <pare/graph.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -46,20 +45,11 @@ void maker_quantize_weight(struct maker *m, int32_t node, int32_t bits);
 void maker_ternary_weight(struct maker *m, int32_t node);
 void maker_binary_weight(struct maker *m, int32_t node);
 void maker_quantize_value(struct maker *m, int32_t node, int32_t bits, float scale, int32_t zero);
+/* With a random zero point, the ends of the range included; real values of about +-range. */
+void maker_quantize_somehow(struct maker *m, int32_t node, int32_t bits, float range);
 
-/* ---- a host ---- */
-struct test_host {
-    pare_host host; /* first */
-    char text[512]; /* of the last failure */
-    int64_t n_live; /* allocations not freed */
-    int64_t n_allocs;
-    int64_t fail_at;   /* the allocation (from 0) that fails; -1: none */
-    int backwards;     /* parallel_for runs its indices from the last to the first */
-    int32_t n_threads; /* > 1: parallel_for runs on so many threads */
-    int64_t damaged;   /* freed blocks whose guard bytes had been written */
-    int in_run;        /* allocations now are counted as wrong */
-    int64_t wrong_allocs;
-};
-void test_host_init(struct test_host *host);
+/* Operators, shapes, groups, which values and weights are quantized and to how many bits: all from
+ * the seed. Ends in a linear layer, sometimes with a softmax; at most 40 classes. */
+void maker_random_graph(struct maker *m, uint64_t seed);
 
 #endif
