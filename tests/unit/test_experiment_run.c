@@ -198,6 +198,9 @@ static void every_arm_gives_a_whole_row(void **state) {
         assert_string_equal(record_get(r, COL_execution), quantized ? "integer" : "float");
         assert_int_equal(record_get(r, COL_top1_simulated)[0] != 0, quantized);
         assert_int_equal(record_get(r, COL_ratio)[0] != 0, quantized);
+        assert_true(real_cell(r, COL_aa_ratio) > 0.5 && real_cell(r, COL_aa_ratio) < 2);
+        assert_true(real_cell(r, COL_rounds) >= 2);
+        assert_true(real_cell(r, COL_blocks_disturbed) >= 0);
         if (quantized) {
             assert_true(real_cell(r, COL_agreement_simulated) > 0.99);
             assert_true(real_cell(r, COL_compression_ratio) > 1);

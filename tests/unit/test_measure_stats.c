@@ -82,16 +82,45 @@ static void median_interval_is_exact(void **state) {
     assert_int_equal(hi, 78);
 }
 
+/* The interpolated interval lies between the two that enclose the level. */
+static void median_ci_is_interpolated(void **state) {
+    double x[40], lo = 77, hi = 78;
+    (void)state;
+    for (int i = 0; i < 40; i++)
+        x[i] = i;
+    /* n 10, level 0.955: 2..9 covers 0.978515625, 3..8 0.890625; share 0.26755556,
+     * weight 8 * share / (2 + 6 * share) = 0.593688. */
+    assert_int_equal(stats_median_ci(x, 10, &lo, &hi), 1);
+    near(lo, 1.593688, 1e-5);
+    near(hi, 9 - 1.593688, 1e-5);
+    for (size_t n = 6; n <= 40; n++) {
+        size_t below = 0, above = 0;
+        stats_median_interval(n, 0.955, &below, &above);
+        assert_int_equal(stats_median_ci(x, n, &lo, &hi), 1);
+        assert_true(lo >= (double)below && lo <= (double)below + 1);
+        near(lo + hi, (double)(n - 1), 1e-9);
+    }
+    for (size_t n = 0; n < 6; n++) {
+        assert_int_equal(stats_median_ci(x, n, &lo, &hi), 0);
+        assert_true(isnan(lo) && isnan(hi));
+    }
+    double equal[] = {4, 4, 4, 4, 4, 4, 4};
+    stats_median_ci(equal, 7, &lo, &hi);
+    near(lo, 4, 1e-12);
+    near(hi, 4, 1e-12);
+}
+
 /* On skewed data, the interval holds the true median about as often as it says. */
 static void median_interval_covers(void **state) {
     enum { TRIALS = 6000, MAX_N = 401 };
-    static const size_t sizes[] = {25, 101, MAX_N};
+    static const size_t sizes[] = {6, 8, 11, 16, 27, 101, MAX_N};
     static double x[MAX_N];
     const double median = exp(0.0); /* of exp(2 z), z symmetric about 0 */
     (void)state;
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
         size_t n = sizes[s], lo = 0, hi = 0;
-        int covered = 0;
+        int covered = 0, covered_interpolated = 0;
+        double from, to;
         pare_rng rng;
         rng_init(&rng, 20240607, "median", s);
         double coverage = stats_median_interval(n, 0.95, &lo, &hi);
@@ -104,10 +133,14 @@ static void median_interval_covers(void **state) {
             }
             stats_sort(x, n);
             covered += x[lo] <= median && median <= x[hi];
+            stats_median_ci(x, n, &from, &to);
+            covered_interpolated += from <= median && median <= to;
         }
-        double rate = (double)covered / TRIALS;
-        print_message("n %zu: coverage %.4f, exact %.4f\n", n, rate, coverage);
-        assert_true(rate > 0.93 && rate < 0.97);
+        double rate = (double)covered / TRIALS,
+               interpolated = (double)covered_interpolated / TRIALS;
+        print_message("n %zu: interpolated %.4f; order statistics %.4f, exactly %.4f\n", n,
+                      interpolated, rate, coverage);
+        assert_true(interpolated > 0.93 && interpolated < 0.97);
         near(rate, coverage, 0.012); /* four standard errors */
     }
 }
@@ -186,15 +219,11 @@ static void log_choose_is_exact(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sorts_nans_last),
-        cmocka_unit_test(quantiles_are_type_7),
-        cmocka_unit_test(median_interval_is_exact),
-        cmocka_unit_test(median_interval_covers),
-        cmocka_unit_test(mad_is_scaled),
-        cmocka_unit_test(mad_estimates_sigma),
-        cmocka_unit_test(wilson_matches_known_values),
-        cmocka_unit_test(mcnemar_is_exact),
-        cmocka_unit_test(log_choose_is_exact),
+        cmocka_unit_test(sorts_nans_last),          cmocka_unit_test(quantiles_are_type_7),
+        cmocka_unit_test(median_interval_is_exact), cmocka_unit_test(median_ci_is_interpolated),
+        cmocka_unit_test(median_interval_covers),   cmocka_unit_test(mad_is_scaled),
+        cmocka_unit_test(mad_estimates_sigma),      cmocka_unit_test(wilson_matches_known_values),
+        cmocka_unit_test(mcnemar_is_exact),         cmocka_unit_test(log_choose_is_exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

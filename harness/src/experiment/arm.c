@@ -4,6 +4,7 @@
 #include "core/alloc.h"
 #include "measure/counters.h"
 #include "measure/machine.h"
+#include "measure/machine_watch.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -44,13 +45,25 @@ static pare_status query(void *context, int64_t i) {
 
 /* ---- latency ---- */
 
+/* The arms that take turns. The subject comes last but for its double. */
+struct turns {
+    const struct arm_request *request;
+    struct latency_arm arms[3];
+    struct latency results[3];
+    size_t n, subject;
+};
+
 static void pass_sample(void *arg, size_t arm, int64_t i, double ns) {
-    const struct arm_request *r = arg;
-    if (r->sample && arm == (r->baseline ? 1u : 0u))
+    const struct turns *turns = arg;
+    const struct arm_request *r = turns->request;
+    if (r->sample && arm == turns->subject)
         r->sample(r->sample_arg, i, ns);
 }
 
 static void record_latency(struct record *rec, const struct latency *lat) {
+    static const enum column outliers[N_OUTLIER_CLASSES] = {
+        COL_outliers_low_severe, COL_outliers_low_mild, COL_outliers_high_mild,
+        COL_outliers_high_severe};
     record_set_int(rec, COL_latency_n, lat->n);
     record_set_int(rec, COL_warmup_n, lat->warmup_n);
     record_set_real(rec, COL_first_ns, lat->first_ns);
@@ -59,18 +72,29 @@ static void record_latency(struct record *rec, const struct latency *lat) {
     record_set_real(rec, COL_median_ci_lo_ns, lat->median_ci_lo_ns);
     record_set_real(rec, COL_median_ci_hi_ns, lat->median_ci_hi_ns);
     record_set_real(rec, COL_p90_ns, lat->p90_ns);
+    record_set_real(rec, COL_p95_ns, lat->p95_ns);
     record_set_real(rec, COL_p99_ns, lat->p99_ns);
     record_set_real(rec, COL_mad_ns, lat->mad_ns);
     record_set_real(rec, COL_mean_ns, lat->mean_ns);
     record_set_real(rec, COL_cv, lat->cv);
     record_set_int(rec, COL_outliers, lat->outliers);
+    for (int k = 0; k < N_OUTLIER_CLASSES && lat->outliers_of[0] >= 0; k++)
+        record_set_int(rec, outliers[k], lat->outliers_of[k]);
     record_set_real(rec, COL_throughput_ips, lat->throughput_ips);
     record_set_real(rec, COL_ratio, lat->ratio);
     record_set_real(rec, COL_ratio_ci_lo, lat->ratio_ci_lo);
     record_set_real(rec, COL_ratio_ci_hi, lat->ratio_ci_hi);
     record_set(rec, COL_stop_rule, lat->stop_rule);
     record_set_int(rec, COL_queries_per_sample, lat->queries_per_sample);
+    record_set_int(rec, COL_rounds, lat->n_rounds);
+    record_set_int(rec, COL_blocks_disturbed, lat->blocks_disturbed);
     record_set(rec, COL_cache_state, "hot");
+}
+
+static void record_control(struct record *rec, const struct latency *control) {
+    record_set_real(rec, COL_aa_ratio, control->ratio);
+    record_set_real(rec, COL_aa_ratio_ci_lo, control->ratio_ci_lo);
+    record_set_real(rec, COL_aa_ratio_ci_hi, control->ratio_ci_hi);
 }
 
 /* The peak belongs to the arithmetic that was used: int8 where anything ran on integers. */
@@ -84,7 +108,8 @@ static void record_peak(struct record *rec, const struct arm_request *r, double 
 }
 
 static void record_disturbance(struct record *rec, const struct machine_state *before,
-                               const struct machine_state *after) {
+                               const struct machine_state *after,
+                               const struct machine_watch *watch) {
     if (before->freq_khz > 0)
         record_set_int(rec, COL_freq_khz_before, before->freq_khz);
     if (after->freq_khz > 0)
@@ -97,44 +122,66 @@ static void record_disturbance(struct record *rec, const struct machine_state *b
                         : after->steal_ticks - before->steal_ticks;
     if (steal >= 0)
         record_set_int(rec, COL_steal_ticks, steal);
-    char text[128] = "";
-    if (steal > 0)
-        snprintf(text, sizeof text, "the hypervisor took %lld ticks", (long long)steal);
+    char text[192];
+    machine_watch_text(watch, text, sizeof text);
     double slower = before->freq_khz > 0 ? (double)after->freq_khz / (double)before->freq_khz : 1;
     if (after->freq_khz > 0 && fabs(slower - 1) > 0.05) {
         size_t n = strlen(text);
-        snprintf(text + n, sizeof text - n, "%sfrequency changed by %+.0f %%", n ? "; " : "",
-                 100 * (slower - 1));
+        snprintf(text + n, sizeof text - n, "%sfrequency changed by %+.0f %% from begin to end",
+                 n ? "; " : "", 100 * (slower - 1));
     }
     record_set(rec, COL_disturbed, text);
 }
 
+static void add_turn(struct turns *turns, struct querier *querier, size_t against) {
+    turns->arms[turns->n++] = (struct latency_arm){
+        .context = querier,
+        .query = query,
+        .samples_per_query = turns->request->samples_per_query,
+        .against = against,
+    };
+}
+
+/* The message of the query that failed says more than the status that stopped the timing. */
+static pare_status timing_failed(const struct turns *turns, struct error *err) {
+    for (size_t k = 0; k < turns->n; k++) {
+        const struct querier *querier = turns->arms[k].context;
+        if (querier->err.status != PARE_OK) {
+            *err = querier->err;
+            break;
+        }
+    }
+    return error_prefix(err, "timing");
+}
+
 static pare_status measure_latency(const struct arm_request *r, struct querier *subject,
-                                   struct querier *baseline, struct error *err,
-                                   struct record *rec) {
-    struct latency_arm arms[2];
-    struct latency results[2];
-    size_t n = 0;
+                                   struct querier *baseline, struct querier *control,
+                                   struct error *err, struct record *rec) {
+    struct turns turns = {.request = r};
     if (baseline)
-        arms[n++] = (struct latency_arm){baseline, query, r->samples_per_query};
-    arms[n++] = (struct latency_arm){subject, query, r->samples_per_query};
+        add_turn(&turns, baseline, 0);
+    turns.subject = turns.n;
+    add_turn(&turns, subject, 0);
+    if (control)
+        add_turn(&turns, control, turns.subject);
     struct latency_options options;
     latency_profile_options(r->profile, &options);
+    struct machine_watch watch;
+    machine_watch_start(&watch);
+    options.watch = machine_watch_look;
+    options.watch_arg = &watch;
     struct machine_state before, after;
     machine_read_state(&before);
-    pare_status status = latency_measure(arms, n, &options, r->seed, pass_sample,
-                                         (void *)(uintptr_t)r, err, results);
+    pare_status status = latency_measure(turns.arms, turns.n, &options, r->seed, pass_sample,
+                                         &turns, err, turns.results);
     machine_read_state(&after);
-    if (status != PARE_OK) {
-        if (subject->err.status != PARE_OK)
-            *err = subject->err;
-        else if (baseline && baseline->err.status != PARE_OK)
-            *err = baseline->err;
-        return error_prefix(err, "timing");
-    }
-    record_latency(rec, &results[n - 1]);
-    record_peak(rec, r, results[n - 1].median_ns);
-    record_disturbance(rec, &before, &after);
+    if (status != PARE_OK)
+        return timing_failed(&turns, err);
+    record_latency(rec, &turns.results[turns.subject]);
+    if (control)
+        record_control(rec, &turns.results[turns.subject + 1]);
+    record_peak(rec, r, turns.results[turns.subject].median_ns);
+    record_disturbance(rec, &before, &after, &watch);
     return PARE_OK;
 }
 
@@ -249,8 +296,10 @@ pare_status arm_measure(const struct arm_request *r, struct error *err, struct r
         return error_set(err, PARE_E_NOMEM, "out of memory");
     struct querier subject = {.dep = r->subject, .request = r, .output = output};
     struct querier baseline = {.dep = r->baseline, .request = r, .output = output};
+    struct querier control = {.dep = r->control, .request = r, .output = output};
     record_set_int(rec, COL_samples_per_query, r->samples_per_query);
-    pare_status status = measure_latency(r, &subject, r->baseline ? &baseline : NULL, err, rec);
+    pare_status status = measure_latency(r, &subject, r->baseline ? &baseline : NULL,
+                                         r->control ? &control : NULL, err, rec);
     if (status == PARE_OK)
         status = measure_counters(r, &subject, err, rec);
     free(output);

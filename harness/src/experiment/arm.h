@@ -9,6 +9,7 @@
 struct arm_request {
     struct deployment *subject;
     struct deployment *baseline; /* fp32 on the same backend and threads; NULL: no ratio */
+    struct deployment *control;  /* subject compiled once more, for the A/A ratio; NULL: none */
     const float *images;         /* (n_images,H,W,C): queries rotate through them */
     int64_t n_images;
     int32_t samples_per_query;

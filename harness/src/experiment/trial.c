@@ -163,8 +163,8 @@ static void pass_sample(void *arg, int64_t query, double ns) {
 
 static pare_status time_deployments(struct build *b, const struct arm_spec *arm,
                                     struct deployment *subject, struct deployment *baseline,
-                                    int32_t samples_per_query, struct error *err,
-                                    struct record *rec) {
+                                    struct deployment *control, int32_t samples_per_query,
+                                    struct error *err, struct record *rec) {
     const struct trial_env *env = b->env;
     struct model_counts counts;
     model_count(env->base->model, &counts);
@@ -172,6 +172,7 @@ static pare_status time_deployments(struct build *b, const struct arm_spec *arm,
     struct arm_request request = {
         .subject = subject,
         .baseline = baseline,
+        .control = control,
         .images = env->images,
         .n_images = env->n_images,
         .samples_per_query = samples_per_query,
@@ -195,11 +196,14 @@ static pare_status measure_latency(struct build *b, const struct arm_spec *arm, 
     if (arm_scenario(arm->scenario, arm->batch, err, &samples_per_query) != PARE_OK)
         return err->status;
     struct pool *pool = NULL;
-    struct deployment *subject = NULL, *baseline = NULL;
+    struct deployment *subject = NULL, *baseline = NULL, *control = NULL;
     pare_status status = pool_create(arm->threads, env->topo, err, &pool);
     if (status == PARE_OK)
         status = deployment_create(&b->model->graph, env->reg, arm->backend, NULL,
                                    samples_per_query, pool, err, &subject);
+    if (status == PARE_OK)
+        status = deployment_create(&b->model->graph, env->reg, arm->backend, NULL,
+                                   samples_per_query, pool, err, &control);
     if (status == PARE_OK && b->trial->spec->n_steps > 0) {
         char base_trial[17], base_arm[17];
         env->baseline_id(env->baseline_arg, b->trial->seed, base_trial);
@@ -210,8 +214,9 @@ static pare_status measure_latency(struct build *b, const struct arm_spec *arm, 
     }
     if (status == PARE_OK) {
         record_set(rec, COL_binding, pool_binding(pool));
-        status = time_deployments(b, arm, subject, baseline, samples_per_query, err, rec);
+        status = time_deployments(b, arm, subject, baseline, control, samples_per_query, err, rec);
     }
+    deployment_destroy(control);
     deployment_destroy(baseline);
     deployment_destroy(subject);
     pool_destroy(pool);

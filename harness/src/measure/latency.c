@@ -14,10 +14,6 @@
 
 enum {
     MAX_ARMS = 64,
-    /* Samples below which a percentile is not given: MLPerf's early-stopping table. */
-    FLOOR_MEDIAN = 11,
-    FLOOR_P90 = 64,
-    FLOOR_P99 = 662,
     WARMUP_WINDOW = 8, /* queries */
     MAX_BLOCK_QUERIES = 4096,
     MAX_QUERIES_PER_SAMPLE = 1000,
@@ -43,6 +39,7 @@ struct arm_state {
     double *ratios; /* (n_ratios), one per round */
     size_t n_ratios, ratios_capacity;
     double block_median_ns;
+    int64_t blocks_disturbed;
     const char *minimum_met; /* the bound that was met last, once both are */
 };
 
@@ -260,16 +257,19 @@ void latency_order(size_t n, size_t row, const uint32_t *labels, uint32_t *order
 }
 
 static pare_status run_round(struct timing *t, const uint32_t *order) {
-    double baseline_ns;
     for (size_t j = 0; j < t->n_arms; j++) {
         pare_status status = run_block(t, order[j]);
         if (status != PARE_OK)
             return status;
+        if (t->options->watch != NULL)
+            t->arms[order[j]].blocks_disturbed += t->options->watch(t->options->watch_arg) != 0;
     }
     t->n_rounds++;
-    baseline_ns = t->arms[0].block_median_ns;
-    for (size_t k = 1; k < t->n_arms && baseline_ns > 0; k++) {
+    for (size_t k = 0; k < t->n_arms; k++) {
         struct arm_state *arm = &t->arms[k];
+        double baseline_ns = t->arms[arm->arm->against].block_median_ns;
+        if (arm->arm->against == k || !(baseline_ns > 0))
+            continue;
         pare_status status = reserve(t, &arm->ratios, &arm->ratios_capacity, arm->n_ratios + 1);
         if (status != PARE_OK)
             return status;
@@ -303,7 +303,7 @@ static const char *maximum_reached(const struct timing *t) {
         if (arm->n_queries > o->max_queries - arm->per_sample)
             return "max_queries";
         if (arm->duration_ns >= o->max_duration_ns &&
-            (arm->n_samples >= FLOOR_MEDIAN || arm->duration_ns / 4 >= o->max_duration_ns))
+            (arm->n_samples >= LATENCY_FLOOR_MEDIAN || arm->duration_ns / 4 >= o->max_duration_ns))
             return "max_duration";
     }
     return NULL;
@@ -318,6 +318,8 @@ static pare_status run_rounds(struct timing *t, uint64_t seed, const char **maxi
     rng_init(&rng, seed, "latency", 0);
     for (size_t k = 0; k < t->n_arms; k++)
         labels[k] = (uint32_t)k;
+    if (t->options->watch != NULL)
+        t->options->watch(t->options->watch_arg);
     for (;;) {
         rng_shuffle(&rng, labels, (uint32_t)t->n_arms);
         int all_met = 0;
@@ -342,82 +344,21 @@ static pare_status run_rounds(struct timing *t, uint64_t seed, const char **maxi
 
 /* ---- results ---- */
 
-static void summarize_ratios(struct arm_state *arm, struct latency *out) {
-    size_t lo, hi;
-    out->ratio = out->ratio_ci_lo = out->ratio_ci_hi = NAN;
-    if (arm->n_ratios == 0)
-        return;
-    stats_sort(arm->ratios, arm->n_ratios);
-    out->ratio = stats_quantile(arm->ratios, arm->n_ratios, 0.5);
-    if (stats_median_interval(arm->n_ratios, 0.95, &lo, &hi) > 0) {
-        out->ratio_ci_lo = arm->ratios[lo];
-        out->ratio_ci_hi = arm->ratios[hi];
-    }
-}
-
-static void summarize_percentiles(const double *sorted, size_t n, int32_t per_sample,
-                                  struct latency *out) {
-    size_t lo, hi;
-    out->median_ns = out->median_ci_lo_ns = out->median_ci_hi_ns = NAN;
-    out->p90_ns = out->p99_ns = NAN;
-    if (n >= FLOOR_MEDIAN) {
-        out->median_ns = stats_quantile(sorted, n, 0.5);
-        if (stats_median_interval(n, 0.95, &lo, &hi) > 0) {
-            out->median_ci_lo_ns = sorted[lo];
-            out->median_ci_hi_ns = sorted[hi];
-        }
-    }
-    /* The tail of means is not the tail of queries. */
-    if (n >= FLOOR_P90 && per_sample == 1)
-        out->p90_ns = stats_quantile(sorted, n, 0.9);
-    if (n >= FLOOR_P99 && per_sample == 1)
-        out->p99_ns = stats_quantile(sorted, n, 0.99);
-}
-
-static void summarize_moments(const double *x, size_t n, struct latency *out) {
-    double sum = 0, squares = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += x[i];
-    out->mean_ns = sum / (double)n;
-    for (size_t i = 0; i < n; i++)
-        squares += (x[i] - out->mean_ns) * (x[i] - out->mean_ns);
-    out->cv = n > 1 && out->mean_ns > 0 ? sqrt(squares / (double)(n - 1)) / out->mean_ns : NAN;
-}
-
-/* The clock's grain bounds the MAD from below: a clock that ticks coarsely makes no outliers. */
-static void summarize_spread(const struct timing *t, const double *sorted, size_t n,
-                             double *scratch, struct latency *out) {
-    double median = stats_quantile(sorted, n, 0.5), mad = stats_mad(sorted, n, scratch);
-    double limit = 5 * fmax(mad, (double)t->clock_grain_ns);
-    out->mad_ns = n >= FLOOR_MEDIAN ? mad : NAN;
-    out->outliers = 0;
-    for (size_t i = 0; i < n; i++)
-        out->outliers += fabs(sorted[i] - median) > limit;
-}
-
-/* scratch (2 n_samples) */
 static void summarize(struct timing *t, struct arm_state *arm, const char *maximum, double *scratch,
                       struct latency *out) {
-    size_t n = arm->n_samples;
+    const struct latency_samples samples = {arm->samples,     arm->n_samples,
+                                            arm->n_queries,   arm->duration_ns,
+                                            arm->per_sample,  arm->arm->samples_per_query,
+                                            t->clock_grain_ns};
     memset(out, 0, sizeof *out);
-    memcpy(scratch, arm->samples, n * sizeof *scratch);
-    stats_sort(scratch, n);
-    out->n = arm->n_queries;
+    latency_summarize(&samples, scratch, out);
+    latency_summarize_ratios(arm->ratios, arm->n_ratios, out);
     out->warmup_n = arm->warmup_n;
     out->first_ns = arm->first_ns;
-    out->min_ns = scratch[0];
-    summarize_percentiles(scratch, n, arm->per_sample, out);
-    summarize_moments(arm->samples, n, out);
-    summarize_spread(t, scratch, n, scratch + n, out);
-    summarize_ratios(arm, out);
-    out->throughput_ips = arm->duration_ns > 0
-                              ? (double)arm->arm->samples_per_query * (double)arm->n_queries /
-                                    ((double)arm->duration_ns * 1e-9)
-                              : NAN;
     snprintf(out->stop_rule, sizeof out->stop_rule, "%s",
              maximum != NULL ? maximum : arm->minimum_met);
-    out->queries_per_sample = arm->per_sample;
     out->n_rounds = t->n_rounds;
+    out->blocks_disturbed = t->options->watch != NULL ? arm->blocks_disturbed : -1;
 }
 
 /* ---- the whole ---- */
@@ -430,6 +371,9 @@ static pare_status check_arguments(const struct latency_arm *arms, size_t n_arms
         if (arms[k].query == NULL || arms[k].samples_per_query < 1)
             return error_set(err, PARE_E_ARG,
                              "latency: arm %zu has no query or no samples per query", k);
+        if (arms[k].against >= n_arms)
+            return error_set(err, PARE_E_ARG, "latency: arm %zu is compared with arm %zu of %zu", k,
+                             arms[k].against, n_arms);
     }
     if (o->min_duration_ns < 0 || o->max_duration_ns < 1 || o->max_duration_ns < o->min_duration_ns)
         return error_set(err, PARE_E_ARG, "latency: duration %lld..%lld ns, wanted 0 <= min <= max",

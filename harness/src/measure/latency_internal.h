@@ -21,4 +21,23 @@ pare_status latency_measure_by(const struct latency_clock *clock, const struct l
  * arm follows each other arm once (Williams 1949). */
 void latency_order(size_t n, size_t row, const uint32_t *labels, uint32_t *order);
 
+/* What was timed of one arm; figures come from nothing else. */
+struct latency_samples {
+    const double *ns; /* (n) per query, in order */
+    size_t n;
+    int64_t n_queries, duration_ns;
+    int32_t per_sample;        /* queries */
+    int32_t samples_per_query; /* images, for throughput */
+    int64_t clock_grain_ns;
+};
+
+/* Figures of the distribution, n >= 1. scratch (2 n). */
+void latency_summarize(const struct latency_samples *samples, double *scratch, struct latency *out);
+
+/* The ratio and its interval from per-round ratios (n), which get sorted. */
+void latency_summarize_ratios(double *ratios, size_t n, struct latency *out);
+
+/* Samples that a median needs. */
+enum { LATENCY_FLOOR_MEDIAN = 11 };
+
 #endif

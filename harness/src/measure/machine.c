@@ -365,7 +365,7 @@ static int64_t read_frequency_khz(const char *root, int cpu) {
     return khz > 0 ? khz : 0;
 }
 
-static int64_t read_steal_ticks(const char *root) {
+int64_t machine_steal_ticks(const char *root) {
     char line[LINE];
     long long steal;
     if (!read_line(root, "/proc/stat", line, sizeof line) ||
@@ -425,7 +425,7 @@ void machine_read_state_of(const char *root, int cpu, struct machine_state *out)
         if (end != line && load >= 0)
             out->load = load;
     }
-    out->steal_ticks = read_steal_ticks(root);
+    out->steal_ticks = machine_steal_ticks(root);
     out->temperature_c = read_temperature(root);
 }
 

@@ -53,6 +53,28 @@ double stats_median_interval(size_t n, double level, size_t *lo, size_t *hi) {
     return coverage < 1 ? coverage : 1;
 }
 
+int stats_median_ci(const double *sorted, size_t n, double *lo, double *hi) {
+    const double level = 0.955, log_half = -0.693147180559945309417;
+    size_t below, above;
+    double wider = stats_median_interval(n, level, &below, &above);
+    *lo = *hi = NAN;
+    if (!(wider > 0))
+        return 0;
+    /* In 1-based ranks the wider interval starts at l, the narrower one at l+1; it lacks the two
+     * events in which exactly l samples lie on one side. */
+    double l = (double)below + 1, m = (double)n;
+    double edge = exp(stats_log_choose((int64_t)n, (int64_t)below + 1) + m * log_half);
+    double share = below + 1 < above ? (wider - level) / (2 * edge) : 0;
+    double weight = (m - l) * share / (l + (m - 2 * l) * share);
+    *lo = sorted[below];
+    *hi = sorted[above];
+    if (weight > 0) { /* else an infinity next door stays out of it */
+        *lo = (1 - weight) * sorted[below] + weight * sorted[below + 1];
+        *hi = (1 - weight) * sorted[above] + weight * sorted[above - 1];
+    }
+    return 1;
+}
+
 double stats_mad(const double *sorted, size_t n, double *scratch) {
     double median = stats_quantile(sorted, n, 0.5);
     for (size_t i = 0; i < n; i++)

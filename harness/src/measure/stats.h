@@ -17,6 +17,13 @@ double stats_quantile(const double *sorted, size_t n, double q);
  * is too small for `level` (n < 6 at 0.95). */
 double stats_median_interval(size_t n, double level, size_t *lo, size_t *hi);
 
+/* The 95 % interval of the median that records hold: interpolated between the two order-statistic
+ * intervals whose coverages enclose the level (Hettmansperger & Sheather 1986), since those
+ * alone jump: from 10 to 30 samples they cover between 95 and 98.8 %. The level aimed at is 95.5 %,
+ * so that what interpolation may lack is made up for: simulated coverage is 94 to 96 % from 6
+ * samples on, also on skewed data. 1, or 0 with NaNs for n < 6. */
+int stats_median_ci(const double *sorted, size_t n, double *lo, double *hi);
+
 /* Median absolute deviation, times 1.4826 (consistent for the normal). `scratch` (n). */
 double stats_mad(const double *sorted, size_t n, double *scratch);
 
