@@ -163,4 +163,88 @@ static inline size_t unmake(struct made *made) {
     return leaked;
 }
 
+/* A method of a shipped plugin with an instance of it; NULL what it lacks. */
+struct loaded {
+    struct registry *reg;
+    const pare_method *method;
+    const pare_method_calibrate *calibrate;
+    const pare_method_train *train;
+    void *self;
+    struct made made;
+};
+
+static inline const void *extension_of(const pare_method *method, const char *id) {
+    return method->get_extension ? method->get_extension(id) : NULL;
+}
+
+static inline pare_status try_method(const char *plugin, const char *id, const char *settings,
+                                     const struct instance_env *env, struct error *err,
+                                     struct loaded *out) {
+    const struct plugin_entry *entry = NULL;
+    *out = (struct loaded){.reg = load_shipped(plugin)};
+    must(registry_find_method(out->reg, id, err, &entry), err);
+    out->method = entry->method;
+    out->calibrate = extension_of(entry->method, PARE_METHOD_CALIBRATE);
+    out->train = extension_of(entry->method, PARE_METHOD_TRAIN);
+    const pare_status status = make_instance(entry, settings, env, err, &out->made);
+    if (status == PARE_OK) {
+        out->self = instance_self(out->made.inst);
+    } else {
+        registry_destroy(out->reg);
+    }
+    return status;
+}
+
+static inline struct loaded load_method(const char *plugin, const char *id, const char *settings,
+                                        const struct instance_env *env) {
+    struct error err = {PARE_OK, ""};
+    struct loaded loaded;
+    must(try_method(plugin, id, settings, env, &err, &loaded), &err);
+    return loaded;
+}
+
+/* Ends the program if the instance has leaked. */
+static inline void unload(struct loaded *loaded) {
+    const size_t leaked = unmake(&loaded->made);
+    if (leaked > 0) {
+        fprintf(stderr, "fixture: %s leaked %zu bytes\n", loaded->method->id, leaked);
+        exit(1);
+    }
+    registry_destroy(loaded->reg);
+}
+
+/* apply, with the plugin's message on failure. */
+static inline pare_status apply_loaded(const struct loaded *loaded, struct model *m,
+                                       struct error *err) {
+    const pare_status status = loaded->method->apply(loaded->self, &m->graph);
+    return instance_status(loaded->made.inst, status, "apply", err);
+}
+
+/* One step without training, and whether the model is still sound. */
+static inline pare_status try_step(struct model *m, const char *plugin, const char *id,
+                                   const char *settings, struct error *err) {
+    const struct instance_env env = {.seed = 1};
+    struct loaded loaded;
+    pare_status status = try_method(plugin, id, settings, &env, err, &loaded);
+    if (status == PARE_OK) {
+        status = apply_loaded(&loaded, m, err);
+        unload(&loaded);
+    }
+    return status == PARE_OK ? model_verify(m, err) : status;
+}
+
+static inline void do_step(struct model *m, const char *plugin, const char *id,
+                           const char *settings) {
+    struct error err = {PARE_OK, ""};
+    must(try_step(m, plugin, id, settings, &err), &err);
+}
+
+static inline int64_t n_pruned(const pare_weight *w) {
+    int64_t n = 0;
+    for (int64_t i = 0; w->mask && i < w->n_elems; i++) {
+        n += w->mask[i] == 0;
+    }
+    return n;
+}
+
 #endif

@@ -15,45 +15,9 @@ static void assert_near(double got, double wanted) {
     }
 }
 
-struct pruner {
-    struct registry *reg;
-    const pare_method *method;
-    const pare_method_train *train;
-    struct made made;
-};
-
-static struct pruner start(const char *settings, const struct instance_env *env) {
-    struct error err = {PARE_OK, ""};
-    struct pruner p = {.reg = load_shipped("magnitude")};
-    const struct plugin_entry *entry = registry_entry(p.reg, 0);
-    p.method = entry->method;
-    p.train = p.method->get_extension(PARE_METHOD_TRAIN);
-    must(make_instance(entry, settings, env, &err, &p.made), &err);
-    return p;
-}
-
-static void finish(struct pruner *p) {
-    assert_int_equal(unmake(&p->made), 0);
-    registry_destroy(p->reg);
-}
-
 /* One step without training. */
 static void prune(struct model *m, const char *settings) {
-    struct error err = {PARE_OK, ""};
-    struct instance_env env = {0};
-    struct pruner p = start(settings, &env);
-    pare_status status = p.method->apply(instance_self(p.made.inst), &m->graph);
-    must(instance_status(p.made.inst, status, "apply", &err), &err);
-    must(model_verify(m, &err), &err);
-    finish(&p);
-}
-
-static int64_t n_pruned(const pare_weight *w) {
-    int64_t n = 0;
-    for (int64_t i = 0; w->mask && i < w->n_elems; i++) {
-        n += w->mask[i] == 0;
-    }
-    return n;
+    do_step(m, "magnitude", "magnitude", settings);
 }
 
 static void set(struct model *m, const char *name, const float *data) {
@@ -124,7 +88,7 @@ static void test_counts(void **state) {
     } halves[] = {
         {"sparsity=0.0208333333333333332", 0, 0}, /* 0.5 of 24 to even: 0 */
         {"sparsity=0.0625", 2, 1},                /* 1.5 of 24 to even: 2; 1.125 of 18 */
-        {"sparsity=0.999", 24, 18},
+        {"sparsity=0.999 allow_empty=true", 24, 18},
     };
     for (size_t k = 0; k < 3; k++) {
         struct model *m = graded();
@@ -193,11 +157,11 @@ static void test_where(void **state) {
     struct model *m = graded();
     const char *exclude = "fc2";
     struct instance_env env = {.exclude = &exclude, .n_exclude = 1};
-    struct pruner p = start("sparsity=0.5 scope=global", &env);
+    struct loaded p = load_method("magnitude", "magnitude", "sparsity=0.5 scope=global", &env);
     must(p.method->apply(instance_self(p.made.inst), &m->graph), &err);
     assert_int_equal(n_pruned(weight_named(m, "fc1.weight")), 12);
     assert_null(weight_named(m, "fc2.weight")->mask);
-    finish(&p);
+    unload(&p);
     model_destroy(m);
 }
 
@@ -236,13 +200,38 @@ static void test_schedule_values(void **state) {
     schedule_start(&s, 1);
     assert_true(s.first == 0 && s.last == 0 && schedule_is_due(&s, 0));
     assert_near(schedule_at(&s, 0), 0.9);
+    /* Each round takes the same part of what is left: 1 - 0.1^(r/4). */
+    s = (struct schedule){.kind = SCHEDULE_ITERATIVE, .final = 0.9, .end = 0.9, .rounds = 4};
+    schedule_start(&s, 1000);
+    assert_int_equal(s.interval, 300);
+    assert_int_equal(s.last, 900);
+    assert_near(schedule_at(&s, 0), 1 - pow(0.1, 0.25));
+    assert_near(schedule_at(&s, 299), 1 - pow(0.1, 0.25));
+    assert_near(schedule_at(&s, 600), 1 - pow(0.1, 0.75));
+    assert_true(schedule_is_due(&s, 900) && !schedule_is_due(&s, 901));
+    assert_near(schedule_at(&s, 900), 0.9);
+    s.rounds = 1;
+    schedule_start(&s, 1000);
+    assert_true(s.first == s.last && s.first == 0);
+    s.rounds = 100; /* more than steps */
+    schedule_start(&s, 10);
+    assert_true(s.interval == 1 && s.last == 9);
+    const double at[] = {0, 0.5, 0.5, 0.8}, to[] = {0.2, 0.3, 0.6, 0.9};
+    s = (struct schedule){
+        .kind = SCHEDULE_LIST, .final = 0.9, .n_list = 4, .list_at = at, .list_to = to};
+    schedule_start(&s, 10);
+    const double wanted[] = {0.2, 0.2, 0.2, 0.2, 0.2, 0.6, 0.6, 0.6, 0.9, 0.9};
+    for (int t = 0; t < 10; t++) {
+        assert_near(schedule_at(&s, t), wanted[t]);
+        assert_int_equal(schedule_is_due(&s, t), t == 0 || t == 5 || t == 8);
+    }
     assert_int_equal(schedule_parse("agp"), SCHEDULE_AGP);
     assert_int_equal(schedule_parse("cubic"), -1);
 }
 
 /* Plays a training of n steps in which the weights drift; returns the sparsity after each in
  * `seen`. */
-static void play(struct pruner *p, struct model *m, int64_t n, double *seen) {
+static void play(struct loaded *p, struct model *m, int64_t n, double *seen) {
     struct error err = {PARE_OK, ""};
     void *self = instance_self(p->made.inst);
     const pare_weight *w = weight_named(m, "fc1.weight");
@@ -268,7 +257,8 @@ static void test_training_with_a_schedule(void **state) {
     double seen[40];
     struct instance_env env = {0};
     struct model *m = graded();
-    struct pruner p = start("sparsity=0.5 schedule=agp end=0.5 interval=5", &env);
+    struct loaded p =
+        load_method("magnitude", "magnitude", "sparsity=0.5 schedule=agp end=0.5 interval=5", &env);
     play(&p, m, 40, seen);
     /* after apply pruned to the end, training starts dense again: updates at 0, 5, .., 20 */
     assert_near(seen[0], 0.0);
@@ -278,7 +268,7 @@ static void test_training_with_a_schedule(void **state) {
     assert_near(seen[19], rint(24 * 0.5 * (1 - 0.015625)) / 24);
     assert_near(seen[20], 0.5);
     assert_near(seen[39], 0.5);
-    finish(&p);
+    unload(&p);
     model_destroy(m);
 }
 
@@ -288,11 +278,11 @@ static void test_training_after_pruning_once(void **state) {
     double seen[8];
     struct instance_env env = {0};
     struct model *m = graded();
-    struct pruner p = start("sparsity=0.5", &env);
+    struct loaded p = load_method("magnitude", "magnitude", "sparsity=0.5", &env);
     play(&p, m, 8, seen);
     assert_near(seen[0], 0.5);
     assert_near(seen[7], 0.5);
-    finish(&p);
+    unload(&p);
     model_destroy(m);
 }
 
@@ -307,12 +297,13 @@ static void test_schedule_keeps_earlier_masks(void **state) {
     memset(mask, 1, sizeof mask);
     mask[23] = 0;
     must(model_set_mask(m, weight_named(m, "fc1.weight")->index, mask, &err), &err);
-    struct pruner p = start("sparsity=0.5 schedule=linear end=1", &env);
+    struct loaded p =
+        load_method("magnitude", "magnitude", "sparsity=0.5 schedule=linear end=1", &env);
     play(&p, m, 8, seen);
     assert_near(seen[0], 1 / 24.0);
     assert_near(seen[7], 0.5);
     assert_int_equal(weight_named(m, "fc1.weight")->mask[23], 0);
-    finish(&p);
+    unload(&p);
     model_destroy(m);
 }
 
@@ -322,7 +313,7 @@ static void test_training_cut_short(void **state) {
     struct error err = {PARE_OK, ""};
     struct instance_env env = {0};
     struct model *m = graded();
-    struct pruner p = start("sparsity=0.5 schedule=linear", &env);
+    struct loaded p = load_method("magnitude", "magnitude", "sparsity=0.5 schedule=linear", &env);
     void *self = instance_self(p.made.inst);
     pare_train_plan plan = {.struct_size = sizeof plan, .n_steps = 1000, .steps_per_epoch = 10};
     must(p.method->apply(self, &m->graph), &err);
@@ -330,7 +321,7 @@ static void test_training_cut_short(void **state) {
     assert_int_equal(n_pruned(weight_named(m, "fc1.weight")), 0);
     must(p.train->end(self, &m->graph), &err);
     assert_int_equal(n_pruned(weight_named(m, "fc1.weight")), 12);
-    finish(&p);
+    unload(&p);
     model_destroy(m);
 }
 
@@ -342,7 +333,7 @@ static void test_out_of_memory(void **state) {
     int n = 0;
     for (pare_status status = PARE_E_NOMEM; status != PARE_OK; n++) {
         struct model *m = graded();
-        struct pruner p = start("sparsity=0.5 schedule=agp", &env);
+        struct loaded p = load_method("magnitude", "magnitude", "sparsity=0.5 schedule=agp", &env);
         make_scarce(&p.made, n);
         status = p.method->apply(instance_self(p.made.inst), &m->graph);
         status = instance_status(p.made.inst, status, "apply", &err);
@@ -351,35 +342,105 @@ static void test_out_of_memory(void **state) {
             assert_non_null(strstr(err.text, "no memory for"));
             assert_null(weight_named(m, "fc1.weight")->mask);
         }
-        finish(&p);
+        unload(&p);
         model_destroy(m);
     }
-    assert_int_equal(n,
-                     7); /* targets, runs, masks, counts, two copies, and the run that went well */
+    /* targets, layers, goals, masks, units, scores, counts, two copies, and the run that went
+     * well */
+    assert_int_equal(n, 10);
 }
 
 static void refuse(const char *settings, const char *text) {
     struct error err = {PARE_OK, ""};
-    struct made made = {0};
-    struct instance_env env = {0};
-    struct registry *reg = load_shipped("magnitude");
-    assert_int_not_equal(make_instance(registry_entry(reg, 0), settings, &env, &err, &made),
-                         PARE_OK);
+    struct model *m = graded();
+    assert_int_not_equal(try_step(m, "magnitude", "magnitude", settings, &err), PARE_OK);
     assert_string_equal(err.text, text);
-    registry_destroy(reg);
+    model_destroy(m);
 }
 
 static void test_bad_parameters(void **state) {
     (void)state;
-    refuse("", "sparsity: not given, and it has no default: method magnitude needs a number");
+    refuse("", "method magnitude: sparsity: not given, and neither are amount, count or amounts; "
+               "give one of them");
     refuse("sparsity=1", "method magnitude: sparsity: got 1, wanted 0 <= sparsity < 1");
-    refuse("sparsity=1.5", "sparsity: got 1.5, wanted 0..1 fraction (method magnitude)");
+    refuse("sparsity=1.5", "sparsity: got 1.5, wanted -1..1 fraction (method magnitude)");
+    refuse("sparsity=-0.5", "method magnitude: sparsity: got -0.5, wanted 0 or more");
+    refuse("sparsity=0.5 amount=0.5",
+           "method magnitude: sparsity and amount: both are given, wanted one of them");
+    refuse("count=25", "method magnitude: fc1: got a count of 25 to prune, 24 are left");
+    refuse("count=18 scope=global structure=output",
+           "method magnitude: all layers: got a count of 18 to prune, 9 are left");
     refuse("sparsity=0.5 initial_sparsity=0.6",
            "method magnitude: initial_sparsity: got 0.6, wanted at most sparsity, which is 0.5");
     refuse("sparsity=0.5 begin=0.9",
            "method magnitude: begin: got 0.9, wanted at most end, which is 0.65");
     refuse("sparsity=0.5 schedule=cubic",
-           "schedule: got \"cubic\", wanted one of once|linear|agp (method magnitude)");
+           "schedule: got \"cubic\", wanted one of once|linear|agp|iterative|list (method "
+           "magnitude)");
+    refuse("sparsity=0.5 norm=2", "method magnitude: norm: got \"2\", wanted l0, l1, l2, linf, "
+                                  "l-inf, or l and a number");
+    refuse("sparsity=0.5 structure=row",
+           "method magnitude: fc1.weight: has no kernel, so no rows or columns to prune; exclude "
+           "its layer, or use structure = \"output\" or \"input\"");
+    refuse("sparsity=0.999",
+           "method magnitude: fc1.weight: all its 24 elements would be pruned, which cuts the "
+           "network; prune less, exclude the layer, or set allow_empty = true");
+}
+
+static void test_bad_maps(void **state) {
+    (void)state;
+    refuse("amounts=fc1", "method magnitude: amounts: got \"fc1\", wanted \"pattern=amount\" "
+                          "(\"conv*=0.5\")");
+    refuse("amounts=fc1=1.5", "method magnitude: amounts: got 1.5, wanted a fraction in 0.0..1.0 "
+                              "or a whole number");
+    refuse("amounts=fc1=-1",
+           "method magnitude: amounts: got \"-1\", wanted a fraction (0.5) or a count (12)");
+    refuse("amounts=fc1=nan",
+           "method magnitude: amounts: got \"nan\", wanted a fraction (0.5) or a count (12)");
+    refuse("amounts=fc3=0.5",
+           "method magnitude: amounts: \"fc3=0.5\" decides for no selected layer of small: its "
+           "pattern matches none, or an earlier one takes them all");
+    refuse("amounts=fc*=0.5,fc1=0.3",
+           "method magnitude: amounts: \"fc1=0.3\" decides for no selected layer of small: its "
+           "pattern matches none, or an earlier one takes them all");
+    refuse("amounts=fc1=0.5 scope=global",
+           "method magnitude: amounts: they are per layer, and scope is \"global\"; wanted scope = "
+           "\"local\"");
+    refuse("sparsity=0.5 list_at=0.5",
+           "method magnitude: list_at, list_sparsity: only with schedule = \"list\"");
+    refuse("sparsity=0.5 schedule=list list_at=0.5,0.4 list_sparsity=0.2,0.5",
+           "method magnitude: list_at, list_sparsity: entry 2 is less than the one before it");
+    refuse("sparsity=0.5 schedule=list list_at=0.5 list_sparsity=0.4",
+           "method magnitude: list_sparsity: ends with 0.4, wanted sparsity to be given and equal "
+           "to that, and no amounts");
+    refuse("sparsity=0.5 importance=/nowhere",
+           "method magnitude: /nowhere: No such file or directory");
+}
+
+/* Layers take what the first matching pattern says, the rest what is given for all. */
+static void test_map(void **state) {
+    (void)state;
+    struct model *m = graded();
+    prune(m, "amounts=fc1=7");
+    assert_int_equal(n_pruned(weight_named(m, "fc1.weight")), 7);
+    assert_null(weight_named(m, "fc2.weight")->mask);
+    prune(m, "sparsity=0.5 amounts=f?1=0.5"); /* of the 17 left: 8.5 to even */
+    assert_int_equal(n_pruned(weight_named(m, "fc1.weight")), 7 + 8);
+    assert_int_equal(n_pruned(weight_named(m, "fc2.weight")), 9);
+    model_destroy(m);
+}
+
+/* Slices of different size compare by their mean: rows of fc2 (6 weights, 0.1 and up) are larger
+ * than those of fc1 (4 weights, 0.01 and up), columns of fc1 are the smallest of all. */
+static void test_global_slices(void **state) {
+    (void)state;
+    struct model *m = graded();
+    prune(m, "count=5 structure=output scope=global");
+    const pare_weight *a = weight_named(m, "fc1.weight");
+    assert_int_equal(n_pruned(a), 20); /* five of its six outputs, the last stays */
+    assert_true(a->mask[20] && !a->mask[19]);
+    assert_null(weight_named(m, "fc2.weight")->mask);
+    model_destroy(m);
 }
 
 int main(void) {
@@ -397,6 +458,9 @@ int main(void) {
         cmocka_unit_test(test_training_cut_short),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_bad_parameters),
+        cmocka_unit_test(test_bad_maps),
+        cmocka_unit_test(test_map),
+        cmocka_unit_test(test_global_slices),
     };
     return cmocka_run_group_tests_name("method magnitude", tests, NULL, NULL);
 }

@@ -29,28 +29,6 @@ static struct model *residual(void) {
     return m;
 }
 
-struct quantizer {
-    struct registry *reg;
-    const pare_method *method;
-    const pare_method_calibrate *calibrate;
-    struct made made;
-};
-
-static struct quantizer start(const char *settings, const struct instance_env *env) {
-    struct error err = {PARE_OK, ""};
-    struct quantizer q = {.reg = load_shipped("ptq")};
-    const struct plugin_entry *entry = registry_entry(q.reg, 0);
-    q.method = entry->method;
-    q.calibrate = q.method->get_extension(PARE_METHOD_CALIBRATE);
-    must(make_instance(entry, settings, env, &err, &q.made), &err);
-    return q;
-}
-
-static void finish(struct quantizer *q) {
-    assert_int_equal(unmake(&q->made), 0);
-    registry_destroy(q->reg);
-}
-
 static int64_t value_elems(const pare_node *node) {
     return (int64_t)BATCH * node->dims[0] * node->dims[1] * node->dims[2];
 }
@@ -87,7 +65,7 @@ static float *all_values(const pare_graph *graph, int32_t node, int64_t *n) {
     return all;
 }
 
-static pare_status run_passes(struct quantizer *q, struct model *m) {
+static pare_status run_passes(struct loaded *q, struct model *m) {
     void *self = instance_self(q->made.inst);
     const pare_graph *graph = &m->graph;
     pare_status status = q->calibrate->begin(self, graph);
@@ -108,10 +86,10 @@ static pare_status run_passes(struct quantizer *q, struct model *m) {
 
 static void quantize_where(struct model *m, const char *settings, const struct instance_env *env) {
     struct error err = {PARE_OK, ""};
-    struct quantizer q = start(settings, env);
+    struct loaded q = load_method("ptq", "ptq", settings, env);
     must(instance_status(q.made.inst, run_passes(&q, m), "ptq", &err), &err);
     must(model_verify(m, &err), &err);
-    finish(&q);
+    unload(&q);
 }
 
 static void quantize(struct model *m, const char *settings) {
@@ -447,7 +425,7 @@ static void test_zeros(void **state) {
     }
     must(model_set_mask(m, w->index, mask, &err), &err);
     struct instance_env env = {0};
-    struct quantizer q = start("bits=4", &env);
+    struct loaded q = load_method("ptq", "ptq", "bits=4", &env);
     void *self = instance_self(q.made.inst);
     const float zeros[24] = {0};
     int32_t again = 0;
@@ -458,7 +436,7 @@ static void test_zeros(void **state) {
     must(q.calibrate->end(self, &m->graph, &again), &err);
     must(q.method->apply(self, &m->graph), &err);
     must(model_verify(m, &err), &err);
-    finish(&q);
+    unload(&q);
     w = weight_named(m, "fc1.weight"); /* folding has moved it */
     assert_true(w->quant.scale[0] == 1.0f);
     assert_true(w->codes[0] == 0 && w->codes[9] == 0 && w->mask[9] == 0);
@@ -484,11 +462,11 @@ static void test_one_side_only(void **state) {
     struct error err = {PARE_OK, ""};
     struct instance_env env = {0};
     m = residual();
-    struct quantizer q = start("activation_bits=32", &env);
+    struct loaded q = load_method("ptq", "ptq", "activation_bits=32", &env);
     must(q.method->apply(instance_self(q.made.inst), &m->graph), &err);
     assert_int_equal(model_find_node(m, "bn1"), -1);
     assert_int_equal(weight_named(m, "conv1.weight")->quant.bits, 8);
-    finish(&q);
+    unload(&q);
     model_destroy(m);
 }
 
@@ -515,7 +493,7 @@ static void test_two_steps(void **state) {
 
 /* ---- what is refused ---- */
 
-static void refuse_run(struct quantizer *q, pare_status status, const char *text) {
+static void refuse_run(struct loaded *q, pare_status status, const char *text) {
     struct error err = {PARE_OK, ""};
     assert_int_not_equal(instance_status(q->made.inst, status, "ptq", &err), PARE_OK);
     assert_string_equal(err.text, text);
@@ -526,12 +504,12 @@ static void test_quantized_twice(void **state) {
     struct instance_env env = {0};
     struct model *m = residual();
     quantize(m, "");
-    struct quantizer q = start("bits=4", &env);
+    struct loaded q = load_method("ptq", "ptq", "bits=4", &env);
     refuse_run(
         &q, run_passes(&q, m),
         "method ptq: conv1.weight is quantized to 8 bits already by an earlier step: exclude its "
         "layer here, or leave out one of the steps");
-    finish(&q);
+    unload(&q);
     model_destroy(m);
 }
 
@@ -540,7 +518,7 @@ static void test_bad_calibration(void **state) {
     struct error err = {PARE_OK, ""};
     struct instance_env env = {0};
     struct model *m = model_two_layers();
-    struct quantizer q = start("", &env);
+    struct loaded q = load_method("ptq", "ptq", "", &env);
     void *self = instance_self(q.made.inst);
     float values[4] = {1, 2, NAN, 4};
     int32_t again = 0;
@@ -554,12 +532,12 @@ static void test_bad_calibration(void **state) {
     values[2] = -INFINITY;
     refuse_run(&q, q.calibrate->observe(self, &m->graph, 0, values, 1),
                "method ptq: input: calibration value 2 is -inf, wanted a finite number");
-    finish(&q);
-    q = start("", &env);
+    unload(&q);
+    q = load_method("ptq", "ptq", "", &env);
     refuse_run(&q, q.method->apply(instance_self(q.made.inst), &m->graph),
                "method ptq: input: no calibration values: set calibration_samples above 0, or "
                "activation_bits = 32 for weights only");
-    finish(&q);
+    unload(&q);
     model_destroy(m);
 }
 
@@ -572,7 +550,7 @@ static void test_out_of_memory(void **state) {
     int n = 0;
     for (pare_status status = PARE_E_NOMEM; status != PARE_OK; n++) {
         struct model *m = residual();
-        struct quantizer q = start("observer=percentile", &env);
+        struct loaded q = load_method("ptq", "ptq", "observer=percentile", &env);
         make_scarce(&q.made, n);
         status = instance_status(q.made.inst, run_passes(&q, m), "ptq", &err);
         if (status != PARE_OK) {
@@ -580,7 +558,7 @@ static void test_out_of_memory(void **state) {
             assert_non_null(strstr(err.text, "no memory for"));
         }
         must(model_verify(m, &err), &err);
-        finish(&q);
+        unload(&q);
         model_destroy(m);
     }
     assert_in_range(n, 10,

@@ -72,7 +72,7 @@ static void fill_subject(struct build *b) {
     free(methods);
     record_set_real(rec, COL_train_epochs, pipeline_epochs(t->pipeline));
     const pare_param_value *sparsity = pipeline_param(t->pipeline, "sparsity");
-    if (sparsity)
+    if (sparsity && sparsity->f >= 0) /* -1: asked for in another way */
         record_set_real(rec, COL_sparsity_requested, sparsity->f);
 }
 

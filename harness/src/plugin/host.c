@@ -203,8 +203,7 @@ static int32_t host_selected(const pare_host *host, const pare_graph *graph, int
 
 static const void *host_get_extension(const pare_host *host, const char *id) {
     (void)host;
-    (void)id;
-    return NULL; /* ABI 1.0 has no host extensions */
+    return strcmp(id, PARE_HOST_TENSORS) == 0 ? &host_tensors : NULL;
 }
 
 static const pare_host host_table = {

@@ -5,6 +5,7 @@
 
 #include "plugin/registry.h"
 
+#include <pare/ext/tensors.h>
 #include <pthread.h>
 
 struct block; /* of host memory, in front of what the plugin sees */
@@ -29,6 +30,9 @@ pare_status host_open(const struct plugin_entry *entry, const struct instance_en
 
 /* Frees it, and host memory that the plugin has left, which is warned of; NULL is fine. */
 void host_close(struct instance *inst, size_t *leaked_bytes);
+
+/* The extension PARE_HOST_TENSORS; host_tensors.c. */
+extern const pare_host_tensors host_tensors;
 
 /* 1 if the instance's patterns select the node: conv2d and linear only. */
 int host_selects(const struct instance *inst, const pare_node *node);
