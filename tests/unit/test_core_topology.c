@@ -2,6 +2,7 @@
 #include "core/cgroup.h"
 #include "core/file.h"
 #include "core/topology.h"
+#include "core/topology_internal.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -197,6 +198,129 @@ static void quota_is_the_least_of_all_levels(void **state) {
     assert_int_equal(system(command), 0);
 }
 
+/* ---- machines that this one is not ---- */
+
+/* hwloc's description of a made-up machine; the first n_little processors are of a slower kind. */
+static struct topology *make_synthetic(const char *description, unsigned n_little, unsigned n_mid) {
+    struct error err = {0};
+    struct topology *topo = NULL;
+    hwloc_topology_t hw;
+    assert_int_equal(hwloc_topology_init(&hw), 0);
+    assert_int_equal(hwloc_topology_set_synthetic(hw, description), 0);
+    assert_int_equal(hwloc_topology_load(hw), 0);
+    unsigned n = (unsigned)hwloc_get_nbobjs_by_type(hw, HWLOC_OBJ_PU);
+    const unsigned ends[] = {n_little, n_little + n_mid, n};
+    for (unsigned kind = 0, from = 0; n_little > 0 && kind < 3; from = ends[kind++]) {
+        hwloc_bitmap_t set = hwloc_bitmap_alloc();
+        if (ends[kind] > from) {
+            hwloc_bitmap_set_range(set, from, (int)ends[kind] - 1);
+            assert_int_equal(hwloc_cpukinds_register(hw, set, (int)kind, 0, NULL, 0), 0);
+        }
+        hwloc_bitmap_free(set);
+    }
+    if (topology_create_from(hw, &err, &topo) != PARE_OK)
+        fail_msg("%s", err.text);
+    return topo;
+}
+
+static struct topology *of_kind(const struct topology *topo, const char *name) {
+    struct error err = {0};
+    enum core_kind kind;
+    struct topology *part = NULL;
+    assert_int_equal(topology_parse_kind(name, &err, &kind), PARE_OK);
+    if (topology_of_kind(topo, kind, &err, &part) != PARE_OK)
+        fail_msg("%s", err.text);
+    return part;
+}
+
+/* A board of four LITTLE and two big cores. */
+static void big_and_little_cores_are_chosen_by_name(void **state) {
+    struct topology *board = make_synthetic("package:1 core:6 pu:1", 4, 0);
+    struct topology *big = of_kind(board, "big"), *little = of_kind(board, "little");
+    char text[192];
+    (void)state;
+    assert_int_equal(topology_n_cores(board), 6);
+    assert_int_equal(topology_pu_of(board, 0), 4); /* big ones first */
+    assert_int_equal(topology_pu_of(board, 2), 0);
+    assert_int_equal(topology_n_cores(big), 2);
+    assert_int_equal(topology_pu_of(big, 0), 4);
+    assert_int_equal(topology_pu_of(big, 1), 5);
+    assert_int_equal(topology_pu_of(big, 2), 4); /* shared, never on a LITTLE one */
+    topology_slot_text(big, 2, text, sizeof text);
+    assert_string_equal(text, "core 4 pu 4 big shared");
+    assert_int_equal(topology_n_cores(little), 4);
+    for (int32_t k = 0; k < 4; k++)
+        assert_int_equal(topology_pu_of(little, k), k);
+    topology_describe(board, text, sizeof text);
+    assert_non_null(strstr(text, "2 big, 4 LITTLE"));
+    topology_describe(little, text, sizeof text);
+    assert_non_null(strstr(text, "4 of 6 cores"));
+    assert_non_null(strstr(text, "4 LITTLE"));
+    assert_null(strstr(text, "big"));
+    topology_destroy(board); /* parts are independent */
+    topology_bind_thread(little, 0, text, sizeof text);
+    assert_non_null(strstr(text, "unbound: ")); /* the made-up processor does not read back */
+    topology_destroy(big);
+    topology_destroy(little);
+}
+
+static void three_kinds_have_a_middle(void **state) {
+    struct topology *phone = make_synthetic("package:1 core:8 pu:1", 4, 3);
+    struct topology *mid = of_kind(phone, "mid"), *big = of_kind(phone, "big"),
+                    *all = of_kind(phone, "any");
+    (void)state;
+    assert_int_equal(topology_n_cores(mid), 3);
+    assert_int_equal(topology_pu_of(mid, 0), 4);
+    assert_int_equal(topology_n_cores(big), 1);
+    assert_int_equal(topology_pu_of(big, 0), 7);
+    assert_int_equal(topology_n_cores(all), 8);
+    assert_int_equal(topology_pu_of(all, 0), 7);
+    topology_destroy(mid);
+    topology_destroy(big);
+    topology_destroy(all);
+    topology_destroy(phone);
+}
+
+static void kinds_that_there_are_not_are_refused(void **state) {
+    struct topology *plain = make_synthetic("package:1 core:2 pu:2", 0, 0), *part = NULL;
+    struct topology *board = make_synthetic("package:1 core:6 pu:1", 4, 0);
+    enum core_kind kind = CORES_MID;
+    struct error err = {0};
+    (void)state;
+    assert_int_equal(topology_of_kind(plain, CORES_BIG, &err, &part), PARE_E_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "no big cores here: all that may be used are alike"));
+    assert_int_equal(topology_of_kind(board, CORES_MID, &err, &part), PARE_E_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "no mid cores here"));
+    assert_null(part);
+    assert_int_equal(topology_parse_kind("huge", &err, &kind), PARE_E_ARG);
+    assert_non_null(strstr(err.text, "\"huge\", wanted any, big, mid or LITTLE"));
+    assert_int_equal(kind, CORES_MID);
+    topology_destroy(plain);
+    topology_destroy(board);
+}
+
+/* First hardware threads of all cores come first; caches and SMT are described. */
+static void hardware_threads_share_cores(void **state) {
+    struct topology *topo = make_synthetic("package:1 l3:1(size=8388608) l2:2(size=524288) "
+                                           "l1d:1(size=32768) core:1 pu:2(indexes=0,2,1,3)",
+                                           0, 0);
+    char text[192];
+    (void)state;
+    assert_int_equal(topology_n_cores(topo), 2);
+    assert_int_equal(topology_n_pus(topo), 4);
+    assert_int_equal(topology_pu_of(topo, 0), 0);
+    assert_int_equal(topology_pu_of(topo, 1), 1);
+    assert_int_equal(topology_pu_of(topo, 2), 2);
+    assert_int_equal(topology_cache_bytes(topo, 3), 8388608);
+    topology_slot_text(topo, 0, text, sizeof text);
+    assert_string_equal(text, "core 0 pu 0 sibling pu 2");
+    topology_slot_text(topo, 5, text, sizeof text);
+    assert_string_equal(text, "core 1 pu 1 sibling pu 3 shared");
+    topology_describe(topo, text, sizeof text);
+    assert_string_equal(text, "2 cores (1 socket, 4 hardware threads), L1d 32K L2 512K L3 8M");
+    topology_destroy(topo);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts_agree_with_affinity),
@@ -204,6 +328,10 @@ int main(void) {
         cmocka_unit_test(caches_are_plausible),
         cmocka_unit_test(binding_reads_back),
         cmocka_unit_test(affinity_is_respected),
+        cmocka_unit_test(big_and_little_cores_are_chosen_by_name),
+        cmocka_unit_test(three_kinds_have_a_middle),
+        cmocka_unit_test(kinds_that_there_are_not_are_refused),
+        cmocka_unit_test(hardware_threads_share_cores),
         cmocka_unit_test(quota_is_the_least_of_all_levels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

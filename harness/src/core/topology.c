@@ -2,6 +2,7 @@
 #include "core/topology.h"
 
 #include "core/cgroup.h"
+#include "core/topology_internal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum { N_CACHE_LEVELS = 3, MAX_KINDS = 8 };
 
@@ -59,6 +61,17 @@ static int by_preference(const void *a, const void *b) {
     return (x->pu > y->pu) - (x->pu < y->pu);
 }
 
+static void count_slot(struct topology *topo, const struct slot *slot) {
+    topo->n_pus++;
+    if (slot->sibling > 0)
+        return;
+    topo->n_cores++;
+    if (slot->kind >= 0) {
+        topo->cores_of_kind[slot->kind]++;
+        topo->n_kinds = slot->kind >= topo->n_kinds ? slot->kind + 1 : topo->n_kinds;
+    }
+}
+
 /* Fills slots from the PUs in `allowed`. Where hwloc sees no cores, each PU counts as one. */
 static void fill_slots(struct topology *topo, hwloc_const_cpuset_t allowed) {
     hwloc_obj_t pu = NULL;
@@ -73,14 +86,7 @@ static void fill_slots(struct topology *topo, hwloc_const_cpuset_t allowed) {
         slot->sibling = 0;
         for (int32_t i = 0; i < topo->n_pus; i++)
             slot->sibling += topo->slots[i].core == slot->core;
-        topo->n_pus++;
-        if (slot->sibling == 0) {
-            topo->n_cores++;
-            if (slot->kind >= 0) {
-                topo->cores_of_kind[slot->kind]++;
-                topo->n_kinds = slot->kind >= topo->n_kinds ? slot->kind + 1 : topo->n_kinds;
-            }
-        }
+        count_slot(topo, slot);
     }
     qsort(topo->slots, (size_t)topo->n_pus, sizeof *topo->slots, by_preference);
 }
@@ -109,27 +115,18 @@ static pare_status find_allowed(struct topology *topo, struct error *err, hwloc_
     return PARE_OK;
 }
 
-pare_status topology_create(struct error *err, struct topology **out) {
-    pare_status status = PARE_OK;
+pare_status topology_create_from(hwloc_topology_t take, struct error *err, struct topology **out) {
+    pare_status status = PARE_E_NOMEM;
     struct topology *topo = calloc(1, sizeof *topo);
     hwloc_cpuset_t allowed = hwloc_bitmap_alloc();
-    int n_pus, n_cores;
+    int n_pus = hwloc_get_nbobjs_by_type(take, HWLOC_OBJ_PU);
+    int n_cores = hwloc_get_nbobjs_by_type(take, HWLOC_OBJ_CORE);
     if (topo == NULL || allowed == NULL) {
-        status = error_set(err, PARE_E_NOMEM, "topology: out of memory");
+        hwloc_topology_destroy(take);
+        error_set(err, status, "topology: out of memory");
         goto cleanup;
     }
-    if (hwloc_topology_init(&topo->hw) != 0) {
-        topo->hw = NULL;
-        status = error_set(err, PARE_E_NOMEM, "topology: hwloc could not start");
-        goto cleanup;
-    }
-    if (hwloc_topology_load(topo->hw) != 0) {
-        status = error_set(err, PARE_E_UNSUPPORTED,
-                           "topology: hwloc could not read the machine: %s", strerror(errno));
-        goto cleanup;
-    }
-    n_pus = hwloc_get_nbobjs_by_type(topo->hw, HWLOC_OBJ_PU);
-    n_cores = hwloc_get_nbobjs_by_type(topo->hw, HWLOC_OBJ_CORE);
+    topo->hw = take;
     topo->n_cores_online = n_cores > 0 ? n_cores : n_pus;
     topo->n_sockets = hwloc_get_nbobjs_by_type(topo->hw, HWLOC_OBJ_PACKAGE);
     status = find_allowed(topo, err, allowed);
@@ -151,6 +148,19 @@ cleanup:
     return status;
 }
 
+pare_status topology_create(struct error *err, struct topology **out) {
+    hwloc_topology_t hw;
+    if (hwloc_topology_init(&hw) != 0)
+        return error_set(err, PARE_E_NOMEM, "topology: hwloc could not start");
+    if (hwloc_topology_load(hw) != 0) {
+        error_set(err, PARE_E_UNSUPPORTED, "topology: hwloc could not read the machine: %s",
+                  strerror(errno));
+        hwloc_topology_destroy(hw);
+        return PARE_E_UNSUPPORTED;
+    }
+    return topology_create_from(hw, err, out);
+}
+
 void topology_destroy(struct topology *topo) {
     if (topo == NULL)
         return;
@@ -168,12 +178,109 @@ int32_t topology_n_pus(const struct topology *topo) {
     return topo->n_pus;
 }
 
-static const char *kind_name(const struct topology *topo, int kind) {
-    if (kind < 0 || topo->n_kinds < 2)
-        return "";
-    if (kind == 0)
-        return " big";
-    return kind == topo->n_kinds - 1 ? " LITTLE" : " mid";
+/* ---- kinds of cores ---- */
+
+static const char *const kind_names[] = {
+    [CORES_ANY] = "any", [CORES_BIG] = "big", [CORES_MID] = "mid", [CORES_LITTLE] = "LITTLE"};
+
+const char *topology_kind_name(enum core_kind kind) {
+    return kind_names[kind];
+}
+
+pare_status topology_parse_kind(const char *name, struct error *err, enum core_kind *out) {
+    for (size_t i = 0; i < sizeof kind_names / sizeof *kind_names; i++) {
+        if (strcasecmp(name, kind_names[i]) == 0) {
+            *out = (enum core_kind)i;
+            return PARE_OK;
+        }
+    }
+    return error_set(err, PARE_E_ARG, "cores is \"%s\", wanted any, big, mid or LITTLE", name);
+}
+
+static enum core_kind kind_of(const struct topology *topo, int rank) {
+    if (rank < 0 || topo->n_kinds < 2)
+        return CORES_ANY;
+    if (rank == 0)
+        return CORES_BIG;
+    return rank == topo->n_kinds - 1 ? CORES_LITTLE : CORES_MID;
+}
+
+pare_status topology_of_kind(const struct topology *topo, enum core_kind kind, struct error *err,
+                             struct topology **out) {
+    struct topology *part = calloc(1, sizeof *part);
+    struct slot *slots = calloc((size_t)topo->n_pus, sizeof *slots);
+    pare_status status = PARE_OK;
+    if (part == NULL || slots == NULL) {
+        free(slots);
+        free(part);
+        return error_set(err, PARE_E_NOMEM, "topology: out of memory");
+    }
+    *part = *topo;
+    part->hw = NULL;
+    part->slots = slots;
+    part->n_cores = part->n_pus = part->n_kinds = 0;
+    memset(part->cores_of_kind, 0, sizeof part->cores_of_kind);
+    for (int32_t i = 0; i < topo->n_pus; i++) {
+        if (kind != CORES_ANY && kind_of(topo, topo->slots[i].kind) != kind)
+            continue;
+        slots[part->n_pus] = topo->slots[i];
+        count_slot(part, &topo->slots[i]);
+    }
+    part->n_kinds = topo->n_kinds; /* names stay what they are in the whole machine */
+    if (part->n_pus == 0)
+        status =
+            error_set(err, PARE_E_UNSUPPORTED, "there are no %s cores here: %s", kind_names[kind],
+                      topo->n_kinds < 2 ? "all that may be used are alike"
+                                        : "see the topology that `pare env` shows");
+    else if (hwloc_topology_dup(&part->hw, topo->hw) != 0)
+        status = error_set(err, PARE_E_NOMEM, "topology: out of memory");
+    if (status != PARE_OK) {
+        part->hw = NULL;
+        topology_destroy(part);
+        return status;
+    }
+    find_caches(part);
+    *out = part;
+    return PARE_OK;
+}
+
+/* ---- binding ---- */
+
+unsigned topology_pu_of(const struct topology *topo, int32_t k) {
+    return topo->slots[k % topo->n_pus].pu;
+}
+
+/* " sibling pu 4": other hardware threads of the core, whether this process may use them or not.
+ * "" where the core has one. */
+static void siblings_text(const struct topology *topo, const struct slot *slot, char *text,
+                          size_t size) {
+    hwloc_obj_t pu = hwloc_get_pu_obj_by_os_index(topo->hw, slot->pu);
+    hwloc_obj_t core =
+        pu != NULL ? hwloc_get_ancestor_obj_by_type(topo->hw, HWLOC_OBJ_CORE, pu) : NULL;
+    hwloc_bitmap_t others = core != NULL ? hwloc_bitmap_dup(core->cpuset) : NULL;
+    text[0] = '\0';
+    if (others != NULL) {
+        char list[24];
+        hwloc_bitmap_clr(others, slot->pu);
+        hwloc_bitmap_list_snprintf(list, sizeof list, others);
+        if (!hwloc_bitmap_iszero(others))
+            snprintf(text, size, " sibling pu %s", list);
+    }
+    hwloc_bitmap_free(others);
+}
+
+/* " big"; "" where all are alike. */
+static const char *kind_text(const struct topology *topo, int rank) {
+    static const char *const texts[] = {"", " big", " mid", " LITTLE"};
+    return texts[kind_of(topo, rank)];
+}
+
+void topology_slot_text(const struct topology *topo, int32_t k, char *text, size_t size) {
+    const struct slot *slot = &topo->slots[k % topo->n_pus];
+    char siblings[48];
+    siblings_text(topo, slot, siblings, sizeof siblings);
+    snprintf(text, size, "core %u pu %u%s%s%s", slot->core, slot->pu, siblings,
+             kind_text(topo, slot->kind), k >= topo->n_pus ? " shared" : "");
 }
 
 void topology_bind_thread(const struct topology *topo, int32_t k, char *text, size_t text_size) {
@@ -202,8 +309,7 @@ void topology_bind_thread(const struct topology *topo, int32_t k, char *text, si
         snprintf(text, text_size, "unbound: bound to pu %u but running on pu %d", slot->pu, cpu);
         goto cleanup;
     }
-    snprintf(text, text_size, "core %u pu %u%s%s", slot->core, slot->pu,
-             kind_name(topo, slot->kind), k >= topo->n_pus ? " shared" : "");
+    topology_slot_text(topo, k, text, text_size);
 cleanup:
     hwloc_bitmap_free(wanted);
     hwloc_bitmap_free(got);
@@ -250,8 +356,11 @@ void topology_describe(const struct topology *topo, char *text, size_t text_size
     if (topo->n_sockets > 0)
         append(text, text_size, "%d socket%s, ", (int)topo->n_sockets,
                topo->n_sockets == 1 ? "" : "s");
-    for (int kind = 0; kind < topo->n_kinds && topo->n_kinds > 1; kind++)
-        append(text, text_size, "%d%s, ", (int)topo->cores_of_kind[kind], kind_name(topo, kind));
+    for (int kind = 0; kind < topo->n_kinds && topo->n_kinds > 1; kind++) {
+        if (topo->cores_of_kind[kind] == 0)
+            continue;
+        append(text, text_size, "%d%s, ", (int)topo->cores_of_kind[kind], kind_text(topo, kind));
+    }
     if (topo->n_pus > topo->n_cores)
         append(text, text_size, "%d hardware threads", (int)topo->n_pus);
     else
