@@ -180,6 +180,8 @@ function pare.grid(alternatives) end
 ---@field threads? integer|integer[] default 1
 ---@field batch? integer|integer[] default 1
 ---@field scenario? string|string[] "single", "multi" or "offline"
+---@field cache? string|string[] "hot" (default), "cold-weights" or "cold-all"
+---@field cores? string|string[] "any" (default), "big", "mid" or "LITTLE"
 
 ---@class pare.Trial
 ---@field pipeline string

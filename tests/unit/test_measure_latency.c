@@ -541,6 +541,30 @@ static void clock_cost_is_accounted_for(void **state) {
     assert_true(r[0].n <= o.max_queries);
 }
 
+static void count_preparation(void *context, int64_t i) {
+    struct subject *s = context;
+    s->slow_calls++; /* how often; slow_extra_ns is 0 */
+    s->last_i = -1 - i;
+    s->world->now_ns += 5e6; /* not timed */
+}
+
+/* Before every timed query, with its number, outside of its time; and no groups. */
+static void preparation_is_not_timed(void **state) {
+    struct world w = {.read_cost_ns = 25};
+    struct subject s = make_subject(&w, 0, 500, 0);
+    const struct latency_clock clock = {world_now, &w};
+    const struct latency_arm arm = {&s, subject_query, 1, 0, count_preparation};
+    struct latency_options o = {0, INT64_MAX / 8, 50, 50, 5, 5};
+    struct latency r;
+    struct error err = {0};
+    (void)state;
+    assert_int_equal(latency_measure_by(&clock, &arm, 1, &o, 1, NULL, NULL, &err, &r), PARE_OK);
+    assert_int_equal(r.queries_per_sample, 1);
+    assert_true(s.slow_calls == (double)(r.n + r.warmup_n));
+    near(r.median_ns, 500, 1e-9);
+    near(r.mean_ns, 500, 1e-9);
+}
+
 static void order_is_a_latin_square(void **state) {
     uint32_t labels[64], order[64];
     (void)state;
@@ -710,6 +734,7 @@ int main(void) {
         cmocka_unit_test(clock_that_steps_back_is_survived_or_reported),
         cmocka_unit_test(frozen_clock_ends),
         cmocka_unit_test(clock_cost_is_accounted_for),
+        cmocka_unit_test(preparation_is_not_timed),
         cmocka_unit_test(order_is_a_latin_square),
         cmocka_unit_test(arms_take_turns),
         cmocka_unit_test(samples_are_handed_out_in_order),

@@ -81,24 +81,33 @@ static void arms_are_a_product(void **state) {
              "  model = pare.model('resnet8', { shortcut = 'B' }):train { epochs = 2, lr = 0.1 },\n"
              "  pipelines = { {} }, counters = { 'page_faults' },\n"
              "  arms = { { backend = { 'ref', 'auto' }, threads = { 1, 2 } }, { batch = 8, "
-             "scenario = 'offline' } },\n"
+             "scenario = 'offline' }, { cache = { 'hot', 'cold-all' }, cores = { 'little', 'BIG' "
+             "} } },\n"
              "}\n");
     const struct experiment *exp = script_experiment(script);
     static const struct {
         const char *backend;
         int threads, batch;
         const char *scenario;
+        enum cache_state cache;
+        enum core_kind cores;
     } wanted[] = {{"ref", 1, 1, "single"},
                   {"ref", 2, 1, "single"},
                   {"auto", 1, 1, "single"},
                   {"auto", 2, 1, "single"},
-                  {"auto", 1, 8, "offline"}};
-    assert_int_equal(exp->n_arms, 5);
+                  {"auto", 1, 8, "offline"},
+                  {"auto", 1, 1, "single", CACHE_HOT, CORES_LITTLE},
+                  {"auto", 1, 1, "single", CACHE_HOT, CORES_BIG},
+                  {"auto", 1, 1, "single", CACHE_COLD_ALL, CORES_LITTLE},
+                  {"auto", 1, 1, "single", CACHE_COLD_ALL, CORES_BIG}};
+    assert_int_equal(exp->n_arms, 9);
     for (size_t k = 0; k < exp->n_arms; k++) {
         assert_string_equal(exp->arms[k].backend, wanted[k].backend);
         assert_int_equal(exp->arms[k].threads, wanted[k].threads);
         assert_int_equal(exp->arms[k].batch, wanted[k].batch);
         assert_string_equal(exp->arms[k].scenario, wanted[k].scenario);
+        assert_int_equal(exp->arms[k].cache, wanted[k].cache);
+        assert_int_equal(exp->arms[k].cores, wanted[k].cores);
     }
     assert_int_equal(exp->data_options.max_train, 100);
     assert_int_equal(exp->data_options.max_val, 0);

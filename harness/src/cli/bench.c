@@ -17,6 +17,8 @@ static const struct view_column bench_view[] = {
     {">threads", COL_threads, NULL, NULL, NULL},
     {">batch", COL_batch, NULL, NULL, NULL},
     {NULL, COL_scenario, NULL, NULL, NULL},
+    {NULL, COL_cache_state, NULL, NULL, NULL},
+    {NULL, COL_core_kind, NULL, NULL, NULL},
     {">median", COL_median_ns, cli_format_ns, NULL, NULL},
     {">95 % interval", -1, NULL, cli_make_interval, NULL},
     {NULL, COL_median_ci_lo_ns, NULL, NULL, NULL},
@@ -51,7 +53,9 @@ static pare_status read_options(const struct cli *cli, struct error *err,
     if (cli_integer(cli, "threads", 1, 1024, 1, err, &threads) ||
         cli_integer(cli, "batch", 1, 65536, 1, err, &batch) ||
         cli_integer(cli, "seed", 0, INT64_MAX, 1, err, &seed) ||
-        latency_parse_profile(cli_value(cli, "profile", "default"), err, &options->profile))
+        latency_parse_profile(cli_value(cli, "profile", "default"), err, &options->profile) ||
+        experiment_parse_cache(cli_value(cli, "cache", "hot"), err, &options->cache) ||
+        topology_parse_kind(cli_value(cli, "cores", "any"), err, &options->cores))
         return err->status;
     options->threads = (int32_t)threads;
     options->batch = (int32_t)batch;

@@ -33,12 +33,15 @@ static const struct flag bench_flags[] = {
     {"threads", "N", "Default: 1.", 0},
     {"batch", "N", "Default: 1.", 0},
     {"scenario", "single|multi|offline", "Default: single.", 0},
+    {"cache", "hot|cold-weights|cold-all", "What is in the caches when a query begins.", 0},
+    {"cores", "any|big|mid|LITTLE", "Kind of cores to run on; default: any, big ones first.", 0},
     {"profile", "quick|default|mlperf", "How long to time; default: default.", 0},
     {"seed", "N", "Seed of inputs, and of weights for a network by name; default: 1.", 0},
     END};
 static const char *const bench_examples[] = {
     "pare bench --model resnet20 --input 3x32x32",
     "pare bench --model lenet5-mnist --precision int8 --backend ref,auto --threads 2",
+    "pare bench --model lenet5 --cache cold-weights --profile quick",
     NULL,
 };
 

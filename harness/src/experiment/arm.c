@@ -26,21 +26,69 @@ pare_status arm_scenario(const char *scenario, int32_t batch, struct error *err,
                      scenario);
 }
 
+int64_t arm_rotation_bytes(enum cache_state cache, const struct topology *topo) {
+    int64_t largest = 0;
+    for (int level = 1; level <= 3; level++) {
+        int64_t bytes = topology_cache_bytes(topo, level);
+        largest = bytes > largest ? bytes : largest;
+    }
+    return cache == CACHE_HOT ? 0 : 2 * (largest > 0 ? largest : INT64_C(32) << 20);
+}
+
+/* Inputs of queries. Hot or where only weights are cold: query i gets block i. Cold: whichever arm
+ * asks gets the next block of a store that is twice as large as the caches. */
+struct inputs {
+    const float *images; /* (n_blocks, samples_per_query,H,W,C) */
+    int64_t n_blocks, block_elems;
+    float *store; /* what it owns; NULL where inputs are the request's */
+    int64_t turn; /* of the store */
+};
+
+static pare_status make_inputs(const struct arm_request *r, struct error *err,
+                               struct inputs *inputs) {
+    int64_t n_blocks = r->n_images / r->samples_per_query;
+    int64_t block = r->samples_per_query * r->subject->input_elems;
+    *inputs = (struct inputs){.images = r->images, .n_blocks = n_blocks, .block_elems = block};
+    if (r->cache != CACHE_COLD_ALL)
+        return PARE_OK;
+    int64_t set_bytes = n_blocks * block * (int64_t)sizeof(float);
+    int64_t n_sets = (r->rotation_bytes + set_bytes - 1) / set_bytes;
+    inputs->store = alloc_array((size_t)(n_sets * n_blocks * block), sizeof(float));
+    if (!inputs->store)
+        return error_set(err, PARE_E_NOMEM, "out of memory for inputs that fill the caches");
+    for (int64_t k = 0; k < n_sets; k++)
+        memcpy(inputs->store + k * n_blocks * block, r->images, (size_t)set_bytes);
+    inputs->images = inputs->store;
+    inputs->n_blocks = n_sets * n_blocks;
+    return PARE_OK;
+}
+
 /* One deployment as something that can be queried again and again. */
 struct querier {
     struct deployment *dep;
     const struct arm_request *request;
+    struct inputs *inputs;
     float *output; /* (samples_per_query,n_outputs) */
     struct error err;
 };
 
 static pare_status query(void *context, int64_t i) {
     struct querier *q = context;
-    const struct arm_request *r = q->request;
-    int64_t n_blocks = r->n_images / r->samples_per_query;
-    int64_t at = i % n_blocks * r->samples_per_query;
-    return deployment_run(q->dep, r->images + at * q->dep->input_elems, r->samples_per_query,
-                          &q->err, q->output);
+    struct inputs *inputs = q->inputs;
+    int64_t block = (inputs->store ? inputs->turn++ : i) % inputs->n_blocks;
+    deployment_rotate(q->dep);
+    return deployment_run(q->dep, inputs->images + block * inputs->block_elems,
+                          q->request->samples_per_query, &q->err, q->output);
+}
+
+/* Brings query i's inputs into the caches, from which the weights of other executables may have
+ * driven them. */
+static void warm_inputs(void *context, int64_t i) {
+    enum { LINE_ELEMS = 64 / sizeof(float) };
+    const struct inputs *inputs = ((struct querier *)context)->inputs;
+    const volatile float *block = inputs->images + i % inputs->n_blocks * inputs->block_elems;
+    for (int64_t k = 0; k < inputs->block_elems; k += LINE_ELEMS)
+        (void)block[k];
 }
 
 /* ---- latency ---- */
@@ -88,7 +136,6 @@ static void record_latency(struct record *rec, const struct latency *lat) {
     record_set_int(rec, COL_queries_per_sample, lat->queries_per_sample);
     record_set_int(rec, COL_rounds, lat->n_rounds);
     record_set_int(rec, COL_blocks_disturbed, lat->blocks_disturbed);
-    record_set(rec, COL_cache_state, "hot");
 }
 
 static void record_control(struct record *rec, const struct latency *control) {
@@ -139,6 +186,7 @@ static void add_turn(struct turns *turns, struct querier *querier, size_t agains
         .query = query,
         .samples_per_query = turns->request->samples_per_query,
         .against = against,
+        .prepare = turns->request->cache == CACHE_COLD_WEIGHTS ? warm_inputs : NULL,
     };
 }
 
@@ -294,14 +342,20 @@ pare_status arm_measure(const struct arm_request *r, struct error *err, struct r
     float *output = alloc_array(n_outputs, sizeof *output);
     if (!output)
         return error_set(err, PARE_E_NOMEM, "out of memory");
-    struct querier subject = {.dep = r->subject, .request = r, .output = output};
-    struct querier baseline = {.dep = r->baseline, .request = r, .output = output};
-    struct querier control = {.dep = r->control, .request = r, .output = output};
+    struct inputs inputs = {0};
+    struct querier subject = {.dep = r->subject, .request = r, .inputs = &inputs, .output = output};
+    struct querier baseline = subject, control = subject;
+    baseline.dep = r->baseline;
+    control.dep = r->control;
+    record_set(rec, COL_cache_state, experiment_cache_name(r->cache));
     record_set_int(rec, COL_samples_per_query, r->samples_per_query);
-    pare_status status = measure_latency(r, &subject, r->baseline ? &baseline : NULL,
-                                         r->control ? &control : NULL, err, rec);
+    pare_status status = make_inputs(r, err, &inputs);
+    if (status == PARE_OK)
+        status = measure_latency(r, &subject, r->baseline ? &baseline : NULL,
+                                 r->control ? &control : NULL, err, rec);
     if (status == PARE_OK)
         status = measure_counters(r, &subject, err, rec);
+    free(inputs.store);
     free(output);
     return status;
 }

@@ -12,6 +12,8 @@ struct arm_request {
     struct deployment *control;  /* subject compiled once more, for the A/A ratio; NULL: none */
     const float *images;         /* (n_images,H,W,C): queries rotate through them */
     int64_t n_images;
+    enum cache_state cache; /* other than hot: the deployments have copies that rotate */
+    int64_t rotation_bytes; /* what weights and inputs rotate through: arm_rotation_bytes */
     int32_t samples_per_query;
     int32_t threads;
     enum latency_profile profile;
@@ -25,6 +27,9 @@ struct arm_request {
 };
 
 pare_status arm_measure(const struct arm_request *request, struct error *err, struct record *rec);
+
+/* How many bytes make caches cold: twice the largest that hwloc tells, or 64 MiB; 0 for hot. */
+int64_t arm_rotation_bytes(enum cache_state cache, const struct topology *topo);
 
 /* Samples per query of a scenario: single and offline take `batch`, multi takes 8. Unknown: an
  * error. */

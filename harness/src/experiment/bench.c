@@ -164,7 +164,7 @@ struct bench {
     struct model *model;
     struct dataset ds;
     float *images;
-    struct topology *topo;
+    struct topology *topo, *cores; /* all, and those that may be used */
     struct pool *pool;
     struct deployment *dep;
 };
@@ -188,10 +188,15 @@ static pare_status prepare(struct bench *b, const struct model *model, const str
     if (precision->bits && quantize(b->model, &b->ds, precision, options, reg, err) != PARE_OK)
         return err->status;
     if (topology_create(err, &b->topo) != PARE_OK ||
-        pool_create(options->threads, b->topo, err, &b->pool) != PARE_OK)
+        topology_of_kind(b->topo, options->cores, err, &b->cores) != PARE_OK ||
+        pool_create(options->threads, b->cores, err, &b->pool) != PARE_OK ||
+        deployment_create(&b->model->graph, reg, options->backend, options->isa, samples, b->pool,
+                          err, &b->dep) != PARE_OK)
         return err->status;
-    return deployment_create(&b->model->graph, reg, options->backend, options->isa, samples,
-                             b->pool, err, &b->dep);
+    if (options->cache == CACHE_HOT)
+        return PARE_OK;
+    return deployment_add_copies(b->dep, &b->model->graph, options->isa,
+                                 arm_rotation_bytes(options->cache, b->topo), err);
 }
 
 static pare_status measure(struct bench *b, const struct model *model, const struct registry *reg,
@@ -205,6 +210,8 @@ static pare_status measure(struct bench *b, const struct model *model, const str
     struct arm_request request = {.subject = b->dep,
                                   .images = b->images,
                                   .n_images = N_SEEDED_IMAGES,
+                                  .cache = options->cache,
+                                  .rotation_bytes = arm_rotation_bytes(options->cache, b->topo),
                                   .samples_per_query = samples,
                                   .threads = options->threads,
                                   .profile = options->profile,
@@ -241,10 +248,12 @@ pare_status experiment_bench(const struct model *model, const struct registry *r
         record_set_int(rec, COL_threads, options->threads);
         record_set_int(rec, COL_batch, options->batch);
         record_set(rec, COL_scenario, options->scenario);
+        record_set(rec, COL_core_kind, topology_kind_name(options->cores));
         fill_profile(rec, options->profile);
     }
     deployment_destroy(b.dep);
     pool_destroy(b.pool);
+    topology_destroy(b.cores);
     topology_destroy(b.topo);
     model_destroy(b.model);
     free(b.images);

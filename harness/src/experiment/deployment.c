@@ -33,6 +33,15 @@ static pare_status check_probe(struct deployment *dep, struct error *err) {
     return status;
 }
 
+static pare_status compile_one(struct deployment *dep, const pare_graph *graph, const char *isa,
+                               struct error *err, void **executable) {
+    pare_compile_options options = {
+        .struct_size = sizeof options, .max_batch = dep->max_batch, .isa = isa};
+    pare_status status =
+        dep->backend->compile(instance_self(dep->inst), graph, &options, executable);
+    return instance_status(dep->inst, status, "compile", err);
+}
+
 static pare_status compile(struct deployment *dep, const pare_graph *graph, const char *isa,
                            struct error *err) {
     void *self = instance_self(dep->inst);
@@ -41,12 +50,9 @@ static pare_status compile(struct deployment *dep, const pare_graph *graph, cons
         if (instance_status(dep->inst, status, "supports", err) != PARE_OK)
             return err->status;
     }
-    pare_compile_options options = {
-        .struct_size = sizeof options, .max_batch = dep->max_batch, .isa = isa};
-    pare_status status = dep->backend->compile(self, graph, &options, &dep->executable);
-    if (instance_status(dep->inst, status, "compile", err) != PARE_OK)
+    if (compile_one(dep, graph, isa, err, &dep->executable) != PARE_OK)
         return err->status;
-    status = dep->backend->executable_info(dep->executable, &dep->info);
+    pare_status status = dep->backend->executable_info(dep->executable, &dep->info);
     return instance_status(dep->inst, status, "executable_info", err);
 }
 
@@ -76,12 +82,49 @@ pare_status deployment_create(const pare_graph *graph, const struct registry *re
 void deployment_destroy(struct deployment *dep) {
     if (!dep)
         return;
-    if (dep->executable)
+    for (int32_t k = 0; k < dep->n_executables; k++)
+        dep->backend->executable_destroy(dep->executables[k]);
+    if (dep->executable && !dep->executables)
         dep->backend->executable_destroy(dep->executable);
+    free(dep->executables);
     if (dep->inst)
         instance_destroy(dep->inst, NULL);
     params_destroy(dep->params);
     free(dep);
+}
+
+enum { MAX_COPIES = 1 << 16 };
+
+pare_status deployment_add_copies(struct deployment *dep, const pare_graph *graph, const char *isa,
+                                  int64_t bytes, struct error *err) {
+    int64_t each = dep->info->bytes_resident + dep->info->bytes_activations;
+    if (dep->info->bytes_resident <= 0)
+        return error_set(err, PARE_E_UNSUPPORTED,
+                         "cold caches: backend %s does not tell how many bytes its weights take",
+                         dep->backend->id);
+    int64_t n = (bytes + each - 1) / each + 1;
+    if (n > MAX_COPIES)
+        return error_set(err, PARE_E_UNSUPPORTED,
+                         "cold caches: it takes %lld copies of this model to fill %lld bytes, at "
+                         "most %d are made",
+                         (long long)n, (long long)bytes, (int)MAX_COPIES);
+    dep->executables = alloc_array((size_t)n, sizeof *dep->executables);
+    if (!dep->executables)
+        return error_set(err, PARE_E_NOMEM, "out of memory for %lld executables", (long long)n);
+    dep->executables[dep->n_executables++] = dep->executable;
+    while (dep->n_executables < n) {
+        if (compile_one(dep, graph, isa, err, &dep->executables[dep->n_executables]) != PARE_OK)
+            return error_prefix(err, "cold caches: copy %d", dep->n_executables);
+        dep->n_executables++;
+    }
+    return PARE_OK;
+}
+
+void deployment_rotate(struct deployment *dep) {
+    if (!dep->executables)
+        return;
+    dep->turn = (dep->turn + 1) % dep->n_executables;
+    dep->executable = dep->executables[dep->turn];
 }
 
 pare_status deployment_run(struct deployment *dep, const float *images, int64_t n,

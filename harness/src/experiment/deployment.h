@@ -16,6 +16,8 @@ struct deployment {
     int64_t input_elems;        /* per sample */
     int64_t macs, weight_bytes; /* executed per sample; packed weights read per run */
     int32_t n_fallback;
+    void **executables; /* (n_executables) of the same graph, where they rotate; else NULL */
+    int32_t n_executables, turn;
 };
 
 /* `backend` is an id or "auto"; `isa` NULL: the best one. An unsupported node: PARE_E_UNSUPPORTED.
@@ -24,6 +26,14 @@ pare_status deployment_create(const pare_graph *graph, const struct registry *re
                               const char *backend, const char *isa, int32_t max_batch,
                               struct pool *pool, struct error *err, struct deployment **out);
 void deployment_destroy(struct deployment *dep);
+
+/* Compiles the graph as often as it takes for weights and activations of all executables together
+ * to fill `bytes`: who runs them by turns finds none of its weights in a cache of half that size.
+ * PARE_E_UNSUPPORTED if the backend does not tell its bytes or is too small to fill that many. */
+pare_status deployment_add_copies(struct deployment *dep, const pare_graph *graph, const char *isa,
+                                  int64_t bytes, struct error *err);
+/* The next executable's turn; nothing where there is one. [hot] */
+void deployment_rotate(struct deployment *dep);
 
 /* images (n,H,W,C) -> output (n,n_outputs), any n: split into runs of at most max_batch. */
 pare_status deployment_run(struct deployment *dep, const float *images, int64_t n,

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/table.h"
+#include "core/topology.h"
 #include "dataset/dataset.h"
 #include "measure/latency.h"
 #include "model/model.h"
@@ -39,10 +40,19 @@ struct model_spec {
     struct param_input *train_inputs; /* MODEL_TRAIN: epochs, lr, ... */
 };
 
+/* What is in the caches when a query begins: what the last one left there; no weights; neither
+ * weights nor inputs. */
+enum cache_state { CACHE_HOT, CACHE_COLD_WEIGHTS, CACHE_COLD_ALL };
+/* "hot", "cold-weights" or "cold-all"; PARE_E_ARG otherwise. */
+pare_status experiment_parse_cache(const char *name, struct error *err, enum cache_state *out);
+const char *experiment_cache_name(enum cache_state cache);
+
 struct arm_spec {
     char *backend; /* "ref", "auto" */
     int32_t threads, batch;
     char *scenario; /* "single", "offline" */
+    enum cache_state cache;
+    enum core_kind cores;
 };
 
 struct experiment_hooks {
@@ -124,6 +134,8 @@ struct bench_options {
     int32_t threads, batch;
     enum latency_profile profile;
     uint64_t seed;
+    enum cache_state cache;
+    enum core_kind cores;
 };
 pare_status experiment_bench(const struct model *model, const struct registry *reg,
                              const struct bench_options *options, struct error *err,

@@ -56,6 +56,24 @@ pare_status experiment_propose(struct experiment *exp, struct pipeline_spec *tak
     return PARE_OK;
 }
 
+static const char *const cache_names[] = {
+    [CACHE_HOT] = "hot", [CACHE_COLD_WEIGHTS] = "cold-weights", [CACHE_COLD_ALL] = "cold-all"};
+
+const char *experiment_cache_name(enum cache_state cache) {
+    return cache_names[cache];
+}
+
+pare_status experiment_parse_cache(const char *name, struct error *err, enum cache_state *out) {
+    for (size_t i = 0; i < sizeof cache_names / sizeof *cache_names; i++) {
+        if (strcmp(name, cache_names[i]) == 0) {
+            *out = (enum cache_state)i;
+            return PARE_OK;
+        }
+    }
+    return error_set(err, PARE_E_ARG, "cache is \"%s\", wanted hot, cold-weights or cold-all",
+                     name);
+}
+
 static void print_input(FILE *out, const struct param_input *input) {
     fprintf(out, "%s=", input->name);
     switch (input->kind) {

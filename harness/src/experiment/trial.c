@@ -32,8 +32,12 @@ void trial_make_id(const struct experiment *exp, const char *base_identity,
 
 void trial_make_arm_id(const char *trial_id, const struct arm_spec *arm, char id[17]) {
     char text[256];
-    snprintf(text, sizeof text, "%s|%s|%d|%d|%s", trial_id, arm->backend, arm->threads, arm->batch,
-             arm->scenario);
+    int n = snprintf(text, sizeof text, "%s|%s|%d|%d|%s", trial_id, arm->backend, arm->threads,
+                     arm->batch, arm->scenario);
+    /* Defaults are left out: ids of rows from before there was a choice stay what they are. */
+    if (n > 0 && (size_t)n < sizeof text && (arm->cache != CACHE_HOT || arm->cores != CORES_ANY))
+        snprintf(text + n, sizeof text - (size_t)n, "|%s|%s", experiment_cache_name(arm->cache),
+                 topology_kind_name(arm->cores));
     hex_id(text, id);
 }
 
@@ -175,6 +179,8 @@ static pare_status time_deployments(struct build *b, const struct arm_spec *arm,
         .control = control,
         .images = env->images,
         .n_images = env->n_images,
+        .cache = arm->cache,
+        .rotation_bytes = arm_rotation_bytes(arm->cache, env->topo),
         .samples_per_query = samples_per_query,
         .threads = arm->threads,
         .profile = env->options->profile,
@@ -189,6 +195,28 @@ static pare_status time_deployments(struct build *b, const struct arm_spec *arm,
     return arm_measure(&request, err, rec);
 }
 
+static pare_status deploy(const struct trial_env *env, const pare_graph *graph,
+                          const struct arm_spec *arm, int32_t samples_per_query, struct pool *pool,
+                          struct error *err, struct deployment **out) {
+    if (deployment_create(graph, env->reg, arm->backend, NULL, samples_per_query, pool, err, out) !=
+        PARE_OK)
+        return err->status;
+    if (arm->cache == CACHE_HOT)
+        return PARE_OK;
+    return deployment_add_copies(*out, graph, NULL, arm_rotation_bytes(arm->cache, env->topo), err);
+}
+
+/* A pool on cores of the arm's kind. */
+static pare_status make_pool(const struct trial_env *env, const struct arm_spec *arm,
+                             struct error *err, struct pool **out) {
+    struct topology *cores = NULL;
+    pare_status status = topology_of_kind(env->topo, arm->cores, err, &cores);
+    if (status == PARE_OK)
+        status = pool_create(arm->threads, cores, err, out);
+    topology_destroy(cores);
+    return status;
+}
+
 static pare_status measure_latency(struct build *b, const struct arm_spec *arm, struct error *err,
                                    struct record *rec) {
     const struct trial_env *env = b->env;
@@ -197,20 +225,18 @@ static pare_status measure_latency(struct build *b, const struct arm_spec *arm, 
         return err->status;
     struct pool *pool = NULL;
     struct deployment *subject = NULL, *baseline = NULL, *control = NULL;
-    pare_status status = pool_create(arm->threads, env->topo, err, &pool);
+    pare_status status = make_pool(env, arm, err, &pool);
     if (status == PARE_OK)
-        status = deployment_create(&b->model->graph, env->reg, arm->backend, NULL,
-                                   samples_per_query, pool, err, &subject);
+        status = deploy(env, &b->model->graph, arm, samples_per_query, pool, err, &subject);
     if (status == PARE_OK)
-        status = deployment_create(&b->model->graph, env->reg, arm->backend, NULL,
-                                   samples_per_query, pool, err, &control);
+        status = deploy(env, &b->model->graph, arm, samples_per_query, pool, err, &control);
     if (status == PARE_OK && b->trial->spec->n_steps > 0) {
         char base_trial[17], base_arm[17];
         env->baseline_id(env->baseline_arg, b->trial->seed, base_trial);
         trial_make_arm_id(base_trial, arm, base_arm);
         record_set(rec, COL_ratio_arm_id, base_arm);
-        status = deployment_create(&env->base->model->graph, env->reg, arm->backend, NULL,
-                                   samples_per_query, pool, err, &baseline);
+        status =
+            deploy(env, &env->base->model->graph, arm, samples_per_query, pool, err, &baseline);
     }
     if (status == PARE_OK) {
         record_set(rec, COL_binding, pool_binding(pool));
@@ -233,6 +259,8 @@ static void start_row(const struct build *b, const struct arm_spec *arm, struct 
     record_set_int(rec, COL_threads, arm->threads);
     record_set_int(rec, COL_batch, arm->batch);
     record_set(rec, COL_scenario, arm->scenario);
+    record_set(rec, COL_cache_state, experiment_cache_name(arm->cache));
+    record_set(rec, COL_core_kind, topology_kind_name(arm->cores));
     fill_profile(rec, b->env->options->profile);
 }
 

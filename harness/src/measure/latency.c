@@ -112,7 +112,10 @@ static pare_status run_query(struct timing *t, size_t k, int64_t i, const char *
  * interval that the clock spoils by stepping back is run again. */
 static pare_status time_queries(struct timing *t, size_t k, int64_t first, int32_t n,
                                 const char *phase, int64_t *out_ns) {
+    const struct latency_arm *arm = t->arms[k].arm;
     for (;;) {
+        if (arm->prepare != NULL)
+            arm->prepare(arm->context, first);
         int64_t begin_ns = now(t), took_ns;
         for (int32_t j = 0; j < n; j++) {
             pare_status status = run_query(t, k, first + j, phase);
@@ -202,7 +205,7 @@ static void plan_blocks(struct timing *t) {
         double typical_ns = fmax(arm->typical_ns, 1);
         double pace = fmin(fmax(ceil(slowest_ns / (SAME_PACE * typical_ns)), 1), MAX_PACE);
         double group = fmin(fmax(ceil(short_ns / typical_ns), 1), MAX_QUERIES_PER_SAMPLE);
-        group = fmin(group, (double)t->options->max_queries);
+        group = arm->arm->prepare != NULL ? 1 : fmin(group, (double)t->options->max_queries);
         arm->per_sample = (int32_t)group;
         arm->block_samples = (int64_t)fmax(fit * pace / group, 1);
     }

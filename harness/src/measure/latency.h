@@ -46,6 +46,8 @@ struct latency_arm {
     pare_status (*query)(void *context, int64_t i);
     int32_t samples_per_query; /* for throughput, >= 1 */
     size_t against;            /* the arm that its ratio compares with; itself: no ratio */
+    /* Called untimed before each timed query, which then is a sample of its own; may be NULL. */
+    void (*prepare)(void *context, int64_t i);
 };
 
 /* Outliers by Tukey's fences: beyond 1.5 (mild) or 3 (severe) interquartile ranges of the

@@ -147,47 +147,68 @@ static const char *string_item(lua_State *L, int list, lua_Integer k, const char
 }
 
 static int same_arm(const struct arm_spec *a, const struct arm_spec *b) {
-    return a->threads == b->threads && a->batch == b->batch &&
-           strcmp(a->backend, b->backend) == 0 && strcmp(a->scenario, b->scenario) == 0;
+    return a->threads == b->threads && a->batch == b->batch && a->cache == b->cache &&
+           a->cores == b->cores && strcmp(a->backend, b->backend) == 0 &&
+           strcmp(a->scenario, b->scenario) == 0;
 }
 
-static void add_arm(lua_State *L, const char *what, struct experiment *exp, const char *backend,
-                    int64_t threads, int64_t batch, const char *scenario) {
+enum { ARM_BACKEND, ARM_THREADS, ARM_BATCH, ARM_SCENARIO, ARM_CACHE, ARM_CORES, N_ARM_KEYS };
+
+/* The arm at `place` (N_ARM_KEYS) in the lists that lie on the stack from `lists` on. */
+static void add_arm(lua_State *L, const char *what, struct experiment *exp, int lists,
+                    const lua_Integer *place) {
+    struct error err;
     if (exp->n_arms == MAX_ARMS)
         args_fail(L, "%s: more than %d arms", what, MAX_ARMS);
+    const char *backend =
+        string_item(L, lists + ARM_BACKEND, place[ARM_BACKEND], what, "backend", "auto");
+    const char *scenario =
+        string_item(L, lists + ARM_SCENARIO, place[ARM_SCENARIO], what, "scenario", "single");
+    struct arm_spec arm = {
+        .threads =
+            (int32_t)integer_item(L, lists + ARM_THREADS, place[ARM_THREADS], what, "threads"),
+        .batch = (int32_t)integer_item(L, lists + ARM_BATCH, place[ARM_BATCH], what, "batch"),
+    };
+    if (experiment_parse_cache(
+            string_item(L, lists + ARM_CACHE, place[ARM_CACHE], what, "cache", "hot"), &err,
+            &arm.cache) ||
+        topology_parse_kind(
+            string_item(L, lists + ARM_CORES, place[ARM_CORES], what, "cores", "any"), &err,
+            &arm.cores))
+        args_fail(L, "%s: %s", what, err.text);
     struct arm_spec *arms = alloc_resize(exp->arms, exp->n_arms + 1, sizeof *arms);
     if (!arms)
         args_fail(L, "%s: out of memory", what);
     exp->arms = arms;
-    struct arm_spec *arm = &arms[exp->n_arms++];
-    *arm = (struct arm_spec){.threads = (int32_t)threads, .batch = (int32_t)batch};
-    arm->backend = args_strdup(L, backend);
-    arm->scenario = args_strdup(L, scenario);
+    arms[exp->n_arms++] = arm; /* strings next, so that a Lua error leaks nothing */
+    struct arm_spec *added = &arms[exp->n_arms - 1];
+    added->backend = args_strdup(L, backend);
+    added->scenario = args_strdup(L, scenario);
     for (size_t k = 0; k + 1 < exp->n_arms; k++)
-        if (same_arm(arm, &arms[k]))
+        if (same_arm(added, &arms[k]))
             args_fail(
                 L,
                 "%s: the arm { backend = \"%s\", threads = %d, batch = %d, scenario = \"%s\" } "
                 "stands there twice",
-                what, backend, arm->threads, arm->batch, scenario);
+                what, backend, arm.threads, arm.batch, scenario);
 }
 
-/* The product of { backend = ..., threads = ..., batch = ..., scenario = ... } at the top. */
+/* The product of { backend = ..., threads = ..., ... } at the top: the last key varies fastest. */
 static void read_arms(lua_State *L, const char *what, struct experiment *exp) {
-    static const char *const keys[] = {"backend", "threads", "batch", "scenario", NULL};
+    static const char *const keys[] = {"backend", "threads", "batch", "scenario",
+                                       "cache",   "cores",   NULL};
     int table = lua_gettop(L);
     args_check_keys(L, table, what, keys, 0);
-    lua_Integer n[4];
-    for (int k = 0; k < 4; k++)
+    lua_Integer n[N_ARM_KEYS], place[N_ARM_KEYS];
+    for (int k = 0; k < N_ARM_KEYS; k++) {
         n[k] = push_alternatives(L, table, what, keys[k]);
-    for (lua_Integer b = 1; b <= n[0]; b++)
-        for (lua_Integer t = 1; t <= n[1]; t++)
-            for (lua_Integer s = 1; s <= n[2]; s++)
-                for (lua_Integer c = 1; c <= n[3]; c++)
-                    add_arm(L, what, exp, string_item(L, table + 1, b, what, "backend", "auto"),
-                            integer_item(L, table + 2, t, what, "threads"),
-                            integer_item(L, table + 3, s, what, "batch"),
-                            string_item(L, table + 4, c, what, "scenario", "single"));
+        place[k] = 1;
+    }
+    for (int k = 0; k >= 0;) {
+        add_arm(L, what, exp, table + 1, place);
+        for (k = N_ARM_KEYS - 1; k >= 0 && ++place[k] > n[k]; k--)
+            place[k] = 1;
+    }
     lua_settop(L, table);
 }
 
