@@ -109,6 +109,11 @@ function Graph:global_avg_pool(x, options) end
 ---@param options? pare.NodeOptions
 ---@return pare.Node
 function Graph:flatten(x, options) end
+---The same values with a quantization of their own.
+---@param x pare.Node
+---@param options? pare.NodeOptions
+---@return pare.Node
+function Graph:quantize(x, options) end
 ---@param x pare.Node
 ---@param options pare.ShortcutOptions
 ---@return pare.Node

@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import read_safetensors  # noqa: E402
 
 F32, F64 = np.float32, np.float64
-KEEPS_GRID = ("relu", "max_pool", "flatten", "shortcut_a")
+KEEPS_GRID = ("relu", "max_pool", "flatten", "shortcut_a", "quantize")
 
 
 class Value:
@@ -90,7 +90,9 @@ def average(node, x, grid):
 
 def move(node, x):
     """The operators that keep codes as they are."""
-    if node["op"] == "flatten":
+    if node["op"] == "quantize":
+        y = x.data
+    elif node["op"] == "flatten":
         y = x.data.reshape(len(x.data), -1)
     elif node["op"] == "relu":
         y = np.maximum(x.data, x.grid["zero_point"])
@@ -108,6 +110,8 @@ def move(node, x):
 def requantize(x, grid):
     if grid == x.grid:
         return x
+    if grid["bits"] == 1:
+        return Value(np.where(x.shifted() >= 0, 1, -1), grid)
     return store(x.shifted().astype(F32) * F32(scale(x.grid) / scale(grid)), grid, False)
 
 

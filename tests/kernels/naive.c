@@ -40,17 +40,18 @@ static const pare_node *sole(const pare_graph *g, int32_t i, pare_op op) {
     return count == 1 && found->op == op ? found : NULL;
 }
 
-/* A node's quantization, inherited through the operators that move values. */
+/* A node's quantization, inherited through the operators that move values; signs only by those that
+ * need no zero. */
 static pare_quant quant_of(const pare_graph *g, int32_t i) {
-    for (;;) {
-        const pare_node *n = g->nodes[i];
-        int moves = n->op == PARE_OP_RELU || n->op == PARE_OP_MAX_POOL ||
-                    n->op == PARE_OP_FLATTEN || n->op == PARE_OP_SHORTCUT_A;
-        if (n->activation.bits != 0 || !moves) {
-            return n->activation;
-        }
-        i = n->inputs[0];
+    const pare_node *n = g->nodes[i];
+    int moves_signs =
+        n->op == PARE_OP_MAX_POOL || n->op == PARE_OP_FLATTEN || n->op == PARE_OP_QUANTIZE;
+    int moves = moves_signs || n->op == PARE_OP_RELU || n->op == PARE_OP_SHORTCUT_A;
+    if (n->activation.bits != 0 || !moves) {
+        return n->activation;
     }
+    pare_quant from = quant_of(g, n->inputs[0]);
+    return from.bits == 1 && !moves_signs ? (pare_quant){0} : from;
 }
 
 static float *floats(int64_t n) {
@@ -80,6 +81,9 @@ static int64_t requant(float product, const pare_quant *q, int relu) {
 }
 
 int64_t naive_quantize(float x, const pare_quant *q) {
+    if (q->bits == 1) {
+        return x >= 0.0f ? 1 : -1;
+    }
     return requant(x / q->scale[0], q, 0);
 }
 
@@ -96,7 +100,7 @@ static void set_real(struct ctx *c, int32_t node, float *real, float *slack) {
     }
     if (c->simulated) {
         for (int64_t k = 0; k < v->n; k++) {
-            int64_t code = requant(real[k] / q.scale[0], &q, 0);
+            int64_t code = naive_quantize(real[k], &q);
             real[k] = (float)(code - zero_of(&q)) * q.scale[0];
         }
         return;
@@ -335,13 +339,14 @@ static void window(struct ctx *c, const pare_node *n) {
 static void pointwise(struct ctx *c, const pare_node *n) {
     const struct naive_value *x = input_of(c, n->inputs[0]);
     pare_quant q = quant_of(c->g, n->index);
-    int moves = n->op == PARE_OP_RELU || n->op == PARE_OP_FLATTEN;
-    if (moves && x->codes) {
+    int moves = n->op == PARE_OP_RELU || n->op == PARE_OP_FLATTEN || n->op == PARE_OP_QUANTIZE;
+    if (moves && x->codes && q.bits) {
         int64_t *codes = set_codes(c, n->index, &q);
         float m = (float)((double)x->quant.scale[0] / (double)q.scale[0]);
         for (int64_t k = 0; k < x->n; k++) {
-            codes[k] =
-                requant((float)(x->codes[k] - zero_of(&x->quant)) * m, &q, n->op == PARE_OP_RELU);
+            int64_t code = x->codes[k] - zero_of(&x->quant);
+            codes[k] = q.bits == 1 ? (code >= 0 ? 1 : -1)
+                                   : requant((float)code * m, &q, n->op == PARE_OP_RELU);
         }
         return;
     }

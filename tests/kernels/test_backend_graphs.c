@@ -401,6 +401,51 @@ static void test_resnet_integer(void **state) {
     }
 }
 
+/* A residual network of signs (Bi-Real Net, arXiv 1808.00278): what the adds read keeps its bits,
+ * and the convolutions of 1-bit weights read its signs. The last convolution's signs go through max
+ * pooling and flatten to a linear layer. */
+static void make_signs(struct maker *m, uint64_t seed, int32_t bits, int32_t channels) {
+    maker_init(m, seed, 7, 5, 3);
+    maker_quantize_somehow(m, 0, bits, 3.0f);
+    int32_t x = maker_conv(m, 0, channels, 3, 1, 1, 1, 1);
+    maker_quantize_weight(m, x, bits);
+    maker_quantize_somehow(m, x, bits, 3.0f);
+    for (int32_t block = 0; block < 3; block++) {
+        int32_t stride = block == 1 ? 2 : 1;
+        int32_t kernel = block == 2 ? 1 : maker_between(&m->random, 1, 2) * 2 + 1;
+        int32_t skip = block == 1 ? maker_shortcut(m, x, channels + 5, stride) : x;
+        int32_t groups = block == 2 && m->nodes[x]->dims[2] % 2 == 0 ? 2 : 1;
+        int32_t signs = maker_sign(m, x, 0.5f + 0.1f * (float)block);
+        int32_t conv = maker_conv(m, signs, m->nodes[skip]->dims[2], kernel, stride, kernel / 2,
+                                  groups, block != 1);
+        maker_binary_weight(m, conv);
+        maker_quantize_somehow(m, conv, bits, 20.0f);
+        x = maker_add(m, conv, skip);
+        maker_quantize_somehow(m, x, bits, 20.0f);
+    }
+    x = maker_pool(m, PARE_OP_MAX_POOL, maker_sign(m, x, 1.0f), 2, 2, 0);
+    x = maker_linear(m, maker_simple(m, PARE_OP_FLATTEN, x), 21, 1);
+    maker_binary_weight(m, x);
+    maker_quantize_somehow(m, x, bits, 20.0f);
+    x = maker_linear(m, maker_simple(m, PARE_OP_RELU, maker_sign(m, x, 0.3f)), 10, 1);
+    maker_quantize_weight(m, x, bits);
+}
+
+static void test_signs(void **state) {
+    (void)state;
+    static const int32_t channels[] = {1, 2, 7, 8, 16, 20, 32, 40, 59, 64, 66};
+    for (size_t k = 0; k < sizeof channels / sizeof *channels; k += (size_t)seed_step()) {
+        int32_t bits = 4 + 4 * (int32_t)(k % 3);
+        struct maker m;
+        make_signs(&m, 10 * k, bits, channels[k]);
+        struct outcome outcome = check(&m, 1.0f);
+        assert_non_null(strstr(outcome.kernels, bits <= 8 ? "ref_sign_i8" : "ref_sign_i16"));
+        /* Relu has no sign to keep, so it and the layer behind it run in float. */
+        assert_string_equal(outcome.execution, "mixed");
+        maker_free(&m);
+    }
+}
+
 /* Batch norm not folded: the convolutions run in float, on the quantized weights' values. */
 static void test_resnet_unfolded(void **state) {
     (void)state;
@@ -556,12 +601,12 @@ static void test_wide_3x3(void **state) {
 /* test_backend_graphs [PATTERN]: the tests whose names match, * and ? as in file names. */
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lenet_float),     cmocka_unit_test(test_lenet_integer),
-        cmocka_unit_test(test_lenet_wide),      cmocka_unit_test(test_lenet_mixed),
-        cmocka_unit_test(test_resnet_float),    cmocka_unit_test(test_resnet_integer),
-        cmocka_unit_test(test_resnet_unfolded), cmocka_unit_test(test_two_readers),
-        cmocka_unit_test(test_random_graphs),   cmocka_unit_test(test_shapes),
-        cmocka_unit_test(test_wide_3x3),
+        cmocka_unit_test(test_lenet_float),  cmocka_unit_test(test_lenet_integer),
+        cmocka_unit_test(test_lenet_wide),   cmocka_unit_test(test_lenet_mixed),
+        cmocka_unit_test(test_resnet_float), cmocka_unit_test(test_resnet_integer),
+        cmocka_unit_test(test_signs),        cmocka_unit_test(test_resnet_unfolded),
+        cmocka_unit_test(test_two_readers),  cmocka_unit_test(test_random_graphs),
+        cmocka_unit_test(test_shapes),       cmocka_unit_test(test_wide_3x3),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);

@@ -133,10 +133,28 @@ static const char *run_model(const struct run *r, const struct model *model, con
     return execution;
 }
 
-/* Every conv2d and linear weight to 8 bits, every stored value to the range it has. */
+/* Convolutions but the first read signs, and there is no relu before them. */
+static void make_binary(struct model *model) {
+    for (int32_t i = 0; i < model->graph.n_nodes;) {
+        i += model->graph.nodes[i]->op != PARE_OP_RELU ||
+             model_remove_relu(model, i, &err) != PARE_OK;
+    }
+    for (int32_t i = 2; i < model->graph.n_nodes; i++) {
+        int32_t made;
+        if (model->graph.nodes[i]->op == PARE_OP_CONV2D &&
+            model_insert_quantize(model, i++, 0, &err, &made) != PARE_OK) {
+            fail_msg("%s", err.text);
+        }
+    }
+}
+
+/* Every conv2d and linear weight to 8 bits, every stored value to the range it has; but signs and
+ * the weights that meet them to 1 bit. */
 static void quantize(struct model *model, struct naive_value (*values)[64]) {
     for (int32_t i = 0; i < model->graph.n_nodes; i++) {
         const pare_node *node = model->graph.nodes[i];
+        int is_sign = node->op == PARE_OP_QUANTIZE;
+        int of_signs = i > 0 && model->graph.nodes[node->inputs[0]]->op == PARE_OP_QUANTIZE;
         float largest = 0.0f;
         for (int k = 0; k < N_IMAGES; k++) {
             for (int64_t e = 0; e < values[k][i].n && values[k][i].made; e++) {
@@ -145,9 +163,9 @@ static void quantize(struct model *model, struct naive_value (*values)[64]) {
         }
         float scale = largest / 127.0f;
         int32_t zero = 0;
-        pare_quant q = {.bits = 8,
-                        .qmin = -128,
-                        .qmax = 127,
+        pare_quant q = {.bits = is_sign ? 1 : 8,
+                        .qmin = is_sign ? -1 : -128,
+                        .qmax = is_sign ? 1 : 127,
                         .axis = -1,
                         .n = 1,
                         .scale = &scale,
@@ -165,12 +183,14 @@ static void quantize(struct model *model, struct naive_value (*values)[64]) {
         for (int64_t c = 0; c < w->dims[0]; c++) {
             scales[c] = 1e-6f;
             for (int64_t e = c * per_channel; e < (c + 1) * per_channel; e++) {
-                scales[c] = fmaxf(scales[c], fabsf(w->data[e]) / 127.0f);
+                float size = fabsf(w->data[e]);
+                scales[c] = of_signs ? scales[c] + size / (float)per_channel
+                                     : fmaxf(scales[c], size / 127.0f);
             }
         }
-        pare_quant wq = {.bits = 8,
-                         .qmin = -127,
-                         .qmax = 127,
+        pare_quant wq = {.bits = of_signs ? 1 : 8,
+                         .qmin = of_signs ? -1 : -127,
+                         .qmax = of_signs ? 1 : 127,
                          .axis = 0,
                          .n = (int32_t)w->dims[0],
                          .scale = scales};
@@ -197,11 +217,31 @@ static void free_all(const struct model *model, struct naive_value (*values)[64]
 }
 
 /* For integer_numpy.py, which ctest runs after this program. */
-static void dump(const char *path, const float *x, size_t n) {
+static void dump(const char *name, const char *part, const float *x, size_t n) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s%s", DUMP_DIR, name, part);
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
     assert_int_equal(fwrite(x, sizeof *x, n, file), n);
     assert_int_equal(fclose(file), 0);
+}
+
+static void dump_all(const char *name, const struct model *model, const float *images,
+                     const float *output) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s.safetensors", DUMP_DIR, name);
+    if (model_save(model, path, NULL, 0, &err) != PARE_OK) {
+        fail_msg("%s", err.text);
+    }
+    dump(name, "-images.f32", images, (size_t)N_IMAGES * N_INPUT);
+    dump(name, "-outputs.f32", output, (size_t)N_IMAGES * 10);
+}
+
+static void make_images(float images[N_IMAGES * N_INPUT]) {
+    uint64_t random = 5;
+    for (int k = 0; k < N_IMAGES * N_INPUT; k++) {
+        images[k] = maker_normal(&random);
+    }
 }
 
 static void test_model_through_the_registry(void **state) {
@@ -212,12 +252,9 @@ static void test_model_through_the_registry(void **state) {
     float unfolded[N_IMAGES * 10];
     float folded[N_IMAGES * 10];
     float integer[N_IMAGES * 10];
-    uint64_t random = 5;
     struct run r;
     struct model *model = make_model();
-    for (int k = 0; k < N_IMAGES * N_INPUT; k++) {
-        images[k] = maker_normal(&random);
-    }
+    make_images(images);
     start(&r);
     assert_string_equal(run_model(&r, model, images, unfolded), "float");
     naive_all(model, images, values, wanted);
@@ -244,15 +281,36 @@ static void test_model_through_the_registry(void **state) {
     }
     free_all(model, values);
     stop(&r);
-    if (model_save(model, DUMP_DIR "/integer.safetensors", NULL, 0, &err) != PARE_OK) {
-        fail_msg("%s", err.text);
-    }
-    dump(DUMP_DIR "/images.f32", images, sizeof images / sizeof *images);
-    dump(DUMP_DIR "/outputs.f32", integer, sizeof integer / sizeof *integer);
+    dump_all("integer", model, images, integer);
+    model_destroy(model);
+}
+
+static void test_binary_model(void **state) {
+    (void)state;
+    static struct naive_value values[N_IMAGES][64];
+    float images[N_IMAGES * N_INPUT];
+    float wanted[N_IMAGES * 10];
+    float output[N_IMAGES * 10];
+    struct run r;
+    struct model *model = make_model();
+    make_images(images);
+    assert_int_equal(model_fold_batch_norm(model, &err), PARE_OK);
+    make_binary(model);
+    naive_all(model, images, values, wanted);
+    quantize(model, values);
+    free_all(model, values);
+    start(&r);
+    assert_string_equal(run_model(&r, model, images, output), "integer");
+    stop(&r);
+    naive_all(model, images, values, wanted);
+    free_all(model, values);
+    assert_memory_equal(output, wanted, sizeof wanted);
+    dump_all("binary", model, images, output);
     model_destroy(model);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_model_through_the_registry)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_model_through_the_registry),
+                                       cmocka_unit_test(test_binary_model)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

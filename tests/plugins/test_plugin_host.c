@@ -3,6 +3,7 @@
 #include "fixtures.h"
 
 #include <math.h>
+#include <pare/ext/topology.h>
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -218,6 +219,31 @@ static void test_randomness(void **state) {
     unmake(&c);
 }
 
+static void test_topology(void **state) {
+    (void)state;
+    struct error err;
+    struct instance_env env = {0};
+    struct model *m = model_two_layers();
+    struct made made = make("mode=0", &env);
+    const pare_host *host = instance_host(made.inst);
+    const pare_host_topology *topology = host->get_extension(host, PARE_HOST_TOPOLOGY);
+    assert_non_null(topology);
+    assert_true(PARE_HAS(topology, pare_host_topology, insert_quantize));
+    assert_true(PARE_HAS(topology, pare_host_topology, remove_relu));
+    int32_t relu = model_find_node(m, "relu1"), quantize = -1;
+    assert_int_equal(topology->remove_relu(host, &m->graph, relu), PARE_OK);
+    assert_int_equal(model_find_node(m, "relu1"), -1);
+    int32_t fc2 = model_find_node(m, "fc2");
+    assert_int_equal(topology->insert_quantize(host, &m->graph, fc2, 0, &quantize), PARE_OK);
+    assert_string_equal(m->graph.nodes[quantize]->name, "fc2.quantize");
+    assert_int_equal(m->graph.nodes[quantize + 1]->inputs[0], quantize);
+    pare_status status = topology->remove_relu(host, &m->graph, quantize);
+    assert_int_equal(instance_status(made.inst, status, "apply", &err), PARE_E_ARG);
+    assert_string_equal(err.text, "method probe: fc2.quantize: is a quantize, wanted a relu");
+    unmake(&made);
+    model_destroy(m);
+}
+
 static void test_selection(void **state) {
     (void)state;
     struct error err;
@@ -323,6 +349,7 @@ int main(void) {
         cmocka_unit_test(test_failure_messages),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_randomness),
+        cmocka_unit_test(test_topology),
         cmocka_unit_test(test_selection),
         cmocka_unit_test(test_patterns_that_match_nothing),
         cmocka_unit_test(test_setters),

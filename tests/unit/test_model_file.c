@@ -189,6 +189,7 @@ static void test_round_trip_ops(void **state) {
     x = add_node(m, (struct node_spec){.op = PARE_OP_ADD, .name = "add", .inputs = {a, x}});
     x = add_pool(m, PARE_OP_AVG_POOL, "avg", x, 2, 1);
     int32_t b = add_simple(m, PARE_OP_GLOBAL_AVG_POOL, "global", x);
+    x = add_simple(m, PARE_OP_QUANTIZE, "quantize", x);
     x = add_linear(m, "fc1", add_simple(m, PARE_OP_FLATTEN, "flat", x), 9);
     x = add_node(m, (struct node_spec){.op = PARE_OP_ADD, .name = "sum", .inputs = {x, b}});
     x = add_node(m, (struct node_spec){

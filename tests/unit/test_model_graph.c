@@ -153,7 +153,7 @@ static void test_refused_fields(void **state) {
     refuse(m, (struct node_spec){.op = PARE_OP_RELU, .name = "a b"}, "\"a b\"");
     refuse(m, (struct node_spec){.op = PARE_OP_RELU, .name = "input"}, "input: there is a node");
     refuse(m, (struct node_spec){.op = PARE_OP_INPUT, .name = "x"}, "x: op is 0");
-    refuse(m, (struct node_spec){.op = (pare_op)12, .name = "x"}, "x: op is 12");
+    refuse(m, (struct node_spec){.op = (pare_op)13, .name = "x"}, "x: op is 13");
     refuse(m, (struct node_spec){.op = PARE_OP_RELU, .name = "x", .inputs = {1}},
            "x: input 0 is node 1, wanted an earlier node, 0..0");
     refuse(m, (struct node_spec){.op = PARE_OP_RELU, .name = "x", .inputs = {-1}}, "node -1");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A model as plugins see it: nodes in topological order, each making one value, and weight tensors.
  * Everything here is read-only for plugins; changes go through pare_host. Pointers into a graph
- * stay valid until the next host call that changes the graph's topology (fold_batch_norm). */
+ * stay valid until the next host call that changes the graph's topology (fold_batch_norm,
+ * <pare/ext/topology.h>). */
 #ifndef PARE_GRAPH_H
 #define PARE_GRAPH_H
 
@@ -26,7 +27,10 @@ typedef enum pare_op {
     PARE_OP_FLATTEN = 9,         /* (N,H,W,C) -> (N,H*W*C), NHWC order */
     PARE_OP_SHORTCUT_A = 10, /* every stride-th pixel; (C_out - C_in)/2 zero channels before, the
                                 rest after (He et al. 2015, option A) */
-    PARE_OP_SOFTMAX = 11     /* over C of (N,C); only as the last node */
+    PARE_OP_SOFTMAX = 11,    /* over C of (N,C); only as the last node */
+    PARE_OP_QUANTIZE = 12    /* the same values under an activation quantization of their own, for
+                                the nodes that read this one; the only node whose value may have 1
+                                bit */
 } pare_op;
 
 typedef enum pare_role {

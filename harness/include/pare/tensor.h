@@ -25,7 +25,8 @@ typedef enum pare_dtype {
  * Weights: symmetric (zero points 0), codes in [-(2^(b-1)-1), 2^(b-1)-1] for b = 2..16 bits;
  * ternary is bits = 2 with {-1,0,1}; binary is bits = 1 with {-1,1} (codes 0 do not occur).
  * Activations: one scale and zero point per tensor, codes in a sub-range of int8 for b <= 8,
- * of int16 for 9..16. */
+ * of int16 for 9..16. Those of 1 bit are signs, as binary networks have them (Rastegari et al.
+ * 2016, arXiv 1603.05279): qmin -1, qmax 1, zero point 0, code = x >= 0 ? 1 : -1, never 0. */
 typedef struct pare_quant {
     int32_t bits; /* 1..16; 0: not quantized, and nothing else here means anything */
     int32_t qmin, qmax;

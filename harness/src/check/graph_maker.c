@@ -278,11 +278,17 @@ void maker_quantize_value(struct maker *m, int32_t node, int32_t bits, float sca
     int32_t half = 1 << (bits - 1);
     maker_node(m, node)->activation = (pare_quant){.bits = bits,
                                                    .qmin = -half,
-                                                   .qmax = half - 1,
+                                                   .qmax = bits == 1 ? 1 : half - 1,
                                                    .axis = -1,
                                                    .n = 1,
                                                    .scale = scales,
                                                    .zero_point = zeros};
+}
+
+int32_t maker_sign(struct maker *m, int32_t in, float scale) {
+    int32_t node = maker_simple(m, PARE_OP_QUANTIZE, in);
+    maker_quantize_value(m, node, 1, scale, 0);
+    return node;
 }
 
 void maker_quantize_somehow(struct maker *m, int32_t node, int32_t bits, float range) {
@@ -311,7 +317,7 @@ static int32_t random_layer(struct maker *m, int32_t x, int32_t k) {
     int32_t pad = maker_between(&m->random, 0, kernel / 2);
     int32_t groups = d[2] % 2 == 0 && maker_between(&m->random, 0, 2) == 0 ? 2 : 1;
     int32_t out;
-    switch (maker_between(&m->random, 0, 8)) {
+    switch (maker_between(&m->random, 0, 9)) {
     case 0:
     case 1:
     case 2:
@@ -333,6 +339,9 @@ static int32_t random_layer(struct maker *m, int32_t x, int32_t k) {
         break;
     case 7:
         out = maker_batch_norm(m, x);
+        break;
+    case 8:
+        out = maker_simple(m, PARE_OP_QUANTIZE, x);
         break;
     default:
         out = maker_add(m, x, k > 0 ? maker_simple(m, PARE_OP_RELU, x) : x);
@@ -383,7 +392,9 @@ void maker_random_graph(struct maker *m, uint64_t seed) {
     int32_t most = maker_between(&m->random, 0, 3) == 0 ? 16 : 8;
     for (int32_t i = 0; i < m->graph.n_nodes; i++) {
         int yes = maker_between(&m->random, 0, 9) <= share;
-        if (yes && may_quantize(m, i)) {
+        if (yes && m->nodes[i]->op == PARE_OP_QUANTIZE && maker_between(&m->random, 0, 2) > 0) {
+            maker_quantize_value(m, i, 1, 0.7f, 0);
+        } else if (yes && may_quantize(m, i)) {
             maker_quantize_somehow(m, i, maker_between(&m->random, 2, most), 4.0f);
         }
         if (m->nodes[i]->weights[PARE_ROLE_WEIGHT] && maker_between(&m->random, 0, 9) <= share) {

@@ -33,7 +33,7 @@ int32_t maker_conv(struct maker *m, int32_t in, int32_t out_c, int32_t kernel, i
 int32_t maker_linear(struct maker *m, int32_t in, int32_t out_c, int bias);
 int32_t maker_batch_norm(struct maker *m, int32_t in);
 int32_t maker_simple(struct maker *m, pare_op op,
-                     int32_t in); /* relu, flatten, global pool, softmax */
+                     int32_t in); /* relu, flatten, quantize, global pool, softmax */
 int32_t maker_pool(struct maker *m, pare_op op, int32_t in, int32_t kernel, int32_t stride,
                    int32_t pad);
 int32_t maker_add(struct maker *m, int32_t a, int32_t b);
@@ -45,6 +45,7 @@ void maker_quantize_weight(struct maker *m, int32_t node, int32_t bits);
 void maker_ternary_weight(struct maker *m, int32_t node);
 void maker_binary_weight(struct maker *m, int32_t node);
 void maker_quantize_value(struct maker *m, int32_t node, int32_t bits, float scale, int32_t zero);
+int32_t maker_sign(struct maker *m, int32_t in, float scale); /* a quantize node of 1 bit */
 /* With a random zero point, the ends of the range included; real values of about +-range. */
 void maker_quantize_somehow(struct maker *m, int32_t node, int32_t bits, float range);
 

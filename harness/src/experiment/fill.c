@@ -74,7 +74,8 @@ static double mean_weight_bits(const pare_graph *graph) {
 static int32_t value_bits(const pare_graph *graph, const pare_node *node) {
     while (!node->activation.bits &&
            (node->op == PARE_OP_RELU || node->op == PARE_OP_MAX_POOL ||
-            node->op == PARE_OP_FLATTEN || node->op == PARE_OP_SHORTCUT_A))
+            node->op == PARE_OP_FLATTEN || node->op == PARE_OP_SHORTCUT_A ||
+            node->op == PARE_OP_QUANTIZE))
         node = graph->nodes[node->inputs[0]];
     return node->activation.bits;
 }

@@ -135,26 +135,6 @@ static void take_activation(struct node_store *node, const pare_node *bn) {
     node->view.activation.zero_point = &node->activation_zero_point;
 }
 
-/* Takes node `index`, which has one input, out of the list; its readers then read that input. */
-static void remove_node(struct model *model, int32_t index) {
-    struct model_private *p = model->priv;
-    struct node_store *removed = node_at(model, index);
-    int32_t input = removed->view.inputs[0];
-    for (int role = 0; role < PARE_N_ROLES; role++)
-        if (removed->view.weights[role] != NULL)
-            weight_destroy(weight_of(removed->view.weights[role]));
-    node_destroy(removed);
-    model->graph.n_nodes--;
-    for (int32_t i = index; i < model->graph.n_nodes; i++) {
-        p->nodes[i] = p->nodes[i + 1];
-        struct node_store *node = node_at(model, i);
-        for (int k = 0; k < node->view.n_inputs; k++) {
-            int32_t *in = &node->view.inputs[k];
-            *in = *in == index ? input : *in > index ? *in - 1 : *in;
-        }
-    }
-}
-
 /* The list of weights again, in the order of nodes and roles. */
 static void relist_weights(struct model *model) {
     int32_t n = 0;
@@ -179,7 +159,7 @@ static pare_status fold_all(struct model *copy, struct error *err) {
         if (status == PARE_OK)
             take_activation(before, bn);
         /* Even after a failure, so that a bias just made is owned by the list. */
-        remove_node(copy, i);
+        model_remove_node(copy, i);
         relist_weights(copy);
         model_renew_view(copy);
         if (status != PARE_OK)

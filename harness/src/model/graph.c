@@ -74,8 +74,7 @@ void node_destroy(struct node_store *node) {
     free(node);
 }
 
-/* A node named and shaped like *view, without weights. */
-static pare_status node_create(const pare_node *view, struct error *err, struct node_store **out) {
+pare_status node_create(const pare_node *view, struct error *err, struct node_store **out) {
     struct node_store *node = calloc(1, sizeof *node);
     if (node == NULL)
         return no_memory(err, view->name);

@@ -55,8 +55,8 @@ void model_init_weights(struct model *model, uint64_t seed);
 
 /* ---- changing: the checked setters behind pare_host ----
  * What each does stands at pare_host in <pare/plugin.h>; on failure the model is as it was.
- * `weight` and `node` are indices into the graph. Pointers into the graph stay valid until
- * model_fold_batch_norm. */
+ * `weight` and `node` are indices into the graph. Pointers into the graph stay valid until one of
+ * model_fold_batch_norm, model_insert_quantize and model_remove_relu. */
 pare_status model_set_weight(struct model *model, int32_t weight, const float *data,
                              struct error *err);
 /* Unchecked writable access for the trainer: fp32 data (dims) of a weight that is not quantized.
@@ -73,6 +73,10 @@ pare_status model_set_activation_quant(struct model *model, int32_t node, const 
                                        struct error *err);
 /* Refused (PARE_E_STATE) where the value of a layer to be folded into is itself quantized. */
 pare_status model_fold_batch_norm(struct model *model, struct error *err);
+/* What each does stands at pare_host_topology in <pare/ext/topology.h>. */
+pare_status model_insert_quantize(struct model *model, int32_t node, int32_t slot,
+                                  struct error *err, int32_t *quantize);
+pare_status model_remove_relu(struct model *model, int32_t node, struct error *err);
 
 /* Everything that must hold of any model: masks zero, data == scale*code, codes in range, scales
  * finite and positive, zero points in range, all values finite. The message names tensor and

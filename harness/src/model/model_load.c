@@ -98,7 +98,7 @@ static pare_status get_float(json_t *object, const char *where, const char *key,
 
 static pare_status get_op(json_t *node, const char *where, struct error *err, pare_op *op) {
     const char *name = json_string_value(json_object_get(node, "op"));
-    for (int i = PARE_OP_INPUT; i <= PARE_OP_SOFTMAX && name != NULL; i++)
+    for (int i = PARE_OP_INPUT; i <= PARE_OP_QUANTIZE && name != NULL; i++)
         if (strcmp(name, op_name((pare_op)i)) == 0) {
             *op = (pare_op)i;
             return PARE_OK;

@@ -70,6 +70,8 @@ pare_status weight_create(const char *node_name, const char *suffix, pare_role r
                           const int64_t dims[PARE_MAX_RANK], struct error *err,
                           struct weight_store **out);
 void weight_destroy(struct weight_store *weight);
+/* A node named and shaped like *view, without weights. */
+pare_status node_create(const pare_node *view, struct error *err, struct node_store **out);
 void node_destroy(struct node_store *node);
 /* Numbers nodes and weights, counts consumers and renews the public view; after every change. */
 void model_renew_view(struct model *model);
@@ -78,6 +80,10 @@ pare_status model_reserve(struct model *model, int32_t more_nodes, int32_t more_
                           struct error *err);
 pare_status model_add_note(struct model *model, const char *key, const char *value,
                            struct error *err);
+
+/* rewire.c: takes node `index`, which has one input, out of the list, with its weights; its readers
+ * then read that input. The view is stale until model_renew_view. */
+void model_remove_node(struct model *model, int32_t index);
 
 /* shape.c: fills op, sizes and shape of *node from the spec and its inputs. */
 pare_status shape_infer(const struct model *model, const struct node_spec *spec, struct error *err,
@@ -109,5 +115,7 @@ pare_status quant_check_weight(const pare_quant *quant, const pare_weight *weigh
 pare_status quant_check_codes(const pare_quant *quant, const int16_t *codes, const uint8_t *mask,
                               int64_t n_elems, const char *where, struct error *err);
 pare_status quant_check_activation(const pare_quant *quant, const char *where, struct error *err);
+/* Values of 1 bit are made by quantize nodes only. */
+pare_status quant_check_signs(const pare_quant *quant, const pare_node *node, struct error *err);
 
 #endif

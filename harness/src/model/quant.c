@@ -78,14 +78,27 @@ pare_status quant_check_codes(const pare_quant *q, const int16_t *codes, const u
     return PARE_OK;
 }
 
+pare_status quant_check_signs(const pare_quant *q, const pare_node *node, struct error *err) {
+    if (q->bits != 1 || node->op == PARE_OP_QUANTIZE)
+        return PARE_OK;
+    return error_set(err, PARE_E_UNSUPPORTED,
+                     "%s: only the value of a quantize node can have 1 bit; put one between this "
+                     "node and its reader",
+                     node->name);
+}
+
 pare_status quant_check_activation(const pare_quant *q, const char *where, struct error *err) {
     pare_status status = check_bits(q, where, err);
     if (status != PARE_OK)
         return status;
+    if (q->bits == 1 && (q->qmin != -1 || q->qmax != 1))
+        return error_set(err, PARE_E_RANGE,
+                         "%s: codes of 1 bit are in [%d,%d], wanted [-1,1]: they are signs", where,
+                         q->qmin, q->qmax);
     int32_t low = q->bits <= 8 ? INT8_MIN : INT16_MIN;
     int32_t high = q->bits <= 8 ? INT8_MAX : INT16_MAX;
     if (q->qmin < low || q->qmax > high || q->qmin >= q->qmax ||
-        q->qmax - q->qmin >= (int32_t)1 << q->bits)
+        (q->bits > 1 && q->qmax - q->qmin >= (int32_t)1 << q->bits))
         return error_set(
             err, PARE_E_RANGE,
             "%s: codes of %d bits are in [%d,%d], wanted at most %d values within %d..%d", where,
@@ -98,5 +111,8 @@ pare_status quant_check_activation(const pare_quant *q, const char *where, struc
     if (zero < q->qmin || zero > q->qmax)
         return error_set(err, PARE_E_RANGE, "%s: zero point is %d, wanted %d..%d", where, zero,
                          q->qmin, q->qmax);
+    if (q->bits == 1 && zero != 0)
+        return error_set(err, PARE_E_RANGE, "%s: zero point is %d with 1 bit, wanted 0", where,
+                         zero);
     return check_scales(q, where, err);
 }

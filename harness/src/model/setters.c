@@ -227,6 +227,8 @@ pare_status model_set_activation_quant(struct model *model, int32_t node, const 
     }
     pare_status status = check_stored(model, &n->view, err);
     if (status == PARE_OK)
+        status = quant_check_signs(quant, &n->view, err);
+    if (status == PARE_OK)
         status = quant_check_activation(quant, n->name, err);
     if (status != PARE_OK)
         return status;

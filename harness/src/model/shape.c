@@ -5,8 +5,8 @@
 #include <string.h>
 
 static const char *const op_names[] = {
-    "input",    "conv2d",   "linear",          "batch_norm", "relu",       "add",
-    "max_pool", "avg_pool", "global_avg_pool", "flatten",    "shortcut_a", "softmax"};
+    "input",    "conv2d",          "linear",  "batch_norm", "relu",    "add",     "max_pool",
+    "avg_pool", "global_avg_pool", "flatten", "shortcut_a", "softmax", "quantize"};
 
 const char *op_name(pare_op op) {
     size_t n = sizeof op_names / sizeof *op_names;
@@ -235,9 +235,9 @@ static pare_status check_inputs(const struct model *model, const struct node_spe
 
 pare_status shape_infer(const struct model *model, const struct node_spec *spec, struct error *err,
                         pare_node *node) {
-    if ((int)spec->op <= PARE_OP_INPUT || (int)spec->op > PARE_OP_SOFTMAX)
-        return error_set(err, PARE_E_ARG, "%s: op is %d, wanted conv2d .. softmax, %d..%d",
-                         spec->name, (int)spec->op, PARE_OP_CONV2D, PARE_OP_SOFTMAX);
+    if ((int)spec->op <= PARE_OP_INPUT || (int)spec->op > PARE_OP_QUANTIZE)
+        return error_set(err, PARE_E_ARG, "%s: op is %d, wanted conv2d .. quantize, %d..%d",
+                         spec->name, (int)spec->op, PARE_OP_CONV2D, PARE_OP_QUANTIZE);
     int32_t n_inputs = spec->op == PARE_OP_ADD ? 2 : 1;
     pare_status status = check_inputs(model, spec, n_inputs, err);
     if (status == PARE_OK)

@@ -49,8 +49,12 @@ pare_status model_verify(const struct model *model, struct error *err) {
         if (status == PARE_OK)
             status = check_quant(g->weights[i], err);
     }
-    for (int32_t i = 0; i < g->n_nodes && status == PARE_OK; i++)
-        if (g->nodes[i]->activation.bits != 0)
+    for (int32_t i = 0; i < g->n_nodes && status == PARE_OK; i++) {
+        if (g->nodes[i]->activation.bits == 0)
+            continue;
+        status = quant_check_signs(&g->nodes[i]->activation, g->nodes[i], err);
+        if (status == PARE_OK)
             status = quant_check_activation(&g->nodes[i]->activation, g->nodes[i]->name, err);
+    }
     return status;
 }

@@ -5,6 +5,7 @@
 #include "core/rng.h"
 #include "model/model.h"
 
+#include <pare/ext/topology.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -201,9 +202,31 @@ static int32_t host_selected(const pare_host *host, const pare_graph *graph, int
     return host_selects(instance_of(host), graph->nodes[node]);
 }
 
+/* ---- extensions ---- */
+
+static pare_status host_insert_quantize(const pare_host *host, const pare_graph *graph,
+                                        int32_t node, int32_t slot, int32_t *quantize) {
+    struct error err;
+    return keep(host, model_insert_quantize(model_of(graph), node, slot, &err, quantize), &err);
+}
+
+static pare_status host_remove_relu(const pare_host *host, const pare_graph *graph, int32_t node) {
+    struct error err;
+    return keep(host, model_remove_relu(model_of(graph), node, &err), &err);
+}
+
+static const pare_host_topology host_topology = {
+    .struct_size = sizeof(pare_host_topology),
+    .insert_quantize = host_insert_quantize,
+    .remove_relu = host_remove_relu,
+};
+
 static const void *host_get_extension(const pare_host *host, const char *id) {
     (void)host;
-    return strcmp(id, PARE_HOST_TENSORS) == 0 ? &host_tensors : NULL;
+    if (strcmp(id, PARE_HOST_TENSORS) == 0) {
+        return &host_tensors;
+    }
+    return strcmp(id, PARE_HOST_TOPOLOGY) == 0 ? &host_topology : NULL;
 }
 
 static const pare_host host_table = {

@@ -101,6 +101,7 @@ static const struct form forms[] = {
     {"global_avg_pool", PARE_OP_GLOBAL_AVG_POOL, 1, "pool", {"name", NULL}},
     {"flatten", PARE_OP_FLATTEN, 1, "flatten", {"name", NULL}},
     {"shortcut", PARE_OP_SHORTCUT_A, 1, "shortcut", {"name", "out", "stride", NULL}},
+    {"quantize", PARE_OP_QUANTIZE, 1, "quantize", {"name", NULL}},
     {"softmax", PARE_OP_SOFTMAX, 1, "softmax", {"name", NULL}},
 };
 

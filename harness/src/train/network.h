@@ -38,8 +38,8 @@ void network_destroy(struct network *net);
 
 /* images (n,H,W,C) fp32 -> logits (n,n_classes), the value of the last node, owned by the network.
  * Evaluation mode: batch norm by running statistics; values and weights with quantization
- * parameters lie on their grid: v = scale * (clamp(rne(v / scale) + zp, qmin, qmax) - zp):
- * simulated accuracy. */
+ * parameters lie on their grid: v = scale * (clamp(rne(v / scale) + zp, qmin, qmax) - zp), or, of 1
+ * bit, v = v >= 0 ? scale : -scale: simulated accuracy. */
 pare_status network_infer(struct network *net, const float *images, int32_t n, struct error *err,
                           const float **logits);
 

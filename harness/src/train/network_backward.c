@@ -614,7 +614,8 @@ static pare_status node_backward(struct network *net, const pare_node *node, str
         return relu_backward(net, node, err);
     case PARE_OP_ADD:
         return add_backward(net, node, err);
-    case PARE_OP_FLATTEN: {
+    case PARE_OP_FLATTEN:
+    case PARE_OP_QUANTIZE: {
         struct buffer *g = s->grad;
         s->grad = NULL;
         return give(net, node->inputs[0], g, err);

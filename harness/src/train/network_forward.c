@@ -287,6 +287,7 @@ static void value_chunk(void *arg, int32_t first, int32_t n, int32_t chunk, int3
         break;
     }
     case PARE_OP_FLATTEN:
+    case PARE_OP_QUANTIZE:
         memcpy(y, x.x, (size_t)n_elems * sizeof *y);
         break;
     default:
@@ -297,6 +298,13 @@ static void value_chunk(void *arg, int32_t first, int32_t n, int32_t chunk, int3
 }
 
 /* ---- fake quantization ---- */
+
+/* Signs; a NaN is -1. */
+static void binarize(float *x, int64_t n, float scale) {
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = x[i] >= 0.0f ? scale : -scale;
+    }
+}
 
 static void quantize_chunk(void *arg, int32_t first, int32_t n, int32_t chunk, int32_t thread) {
     (void)chunk, (void)thread;
@@ -309,7 +317,12 @@ static void quantize_chunk(void *arg, int32_t first, int32_t n, int32_t chunk, i
         .qmin = (float)q->qmin,
         .qmax = (float)q->qmax,
     };
-    r->net->k->quantize(s->data + first * s->n_elems, n * s->n_elems, &p);
+    float *x = s->data + first * s->n_elems;
+    if (q->bits == 1) {
+        binarize(x, n * s->n_elems, p.scale);
+    } else {
+        r->net->k->quantize(x, n * s->n_elems, &p);
+    }
 }
 
 /* ---- hooks ---- */

@@ -167,6 +167,13 @@ static pare_status check_activation(const pare_host *host, const pare_node *node
                           "within [%d,%d] that holds the zero point",
                           node->name, q->qmin, q->qmax, zero, -limit, limit - 1);
     }
+    if (q->bits == 1 &&
+        (node->op != PARE_OP_QUANTIZE || q->qmin != -1 || q->qmax != 1 || zero != 0)) {
+        return host->fail(host, PARE_E_UNSUPPORTED,
+                          "%s: its value has 1 bit, codes [%d,%d] and zero point %d: wanted a "
+                          "quantize node, [-1,1] and 0",
+                          node->name, q->qmin, q->qmax, zero);
+    }
     return PARE_OK;
 }
 
@@ -209,6 +216,7 @@ static pare_status check_shape(const pare_host *host, const pare_graph *graph,
     case PARE_OP_INPUT:
     case PARE_OP_BATCH_NORM:
     case PARE_OP_RELU:
+    case PARE_OP_QUANTIZE:
         break;
     }
     if (!dims_are(node, d[0], d[1], d[2])) {
@@ -222,7 +230,7 @@ pare_status lower_check_node(const pare_host *host, const pare_graph *graph, int
         return host->fail(host, PARE_E_ARG, "node %d: the graph has %d", index, graph->n_nodes);
     }
     const pare_node *node = graph->nodes[index];
-    if ((int)node->op < PARE_OP_INPUT || (int)node->op > PARE_OP_SOFTMAX) {
+    if ((int)node->op < PARE_OP_INPUT || (int)node->op > PARE_OP_QUANTIZE) {
         return host->fail(host, PARE_E_UNSUPPORTED, "%s: operator %d is not known", node->name,
                           (int)node->op);
     }

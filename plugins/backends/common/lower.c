@@ -74,25 +74,29 @@ static struct grid grid_of(const pare_quant *q) {
 
 static int grids_equal(const struct grid *a, const struct grid *b) {
     return a->bits != 0 && b->bits != 0 && (a->bits <= 8) == (b->bits <= 8) &&
-           a->scale == b->scale && a->zero == b->zero && a->qmin == b->qmin && a->qmax == b->qmax;
+           (a->bits == 1) == (b->bits == 1) && a->scale == b->scale && a->zero == b->zero &&
+           a->qmin == b->qmin && a->qmax == b->qmax;
 }
 
 static enum lower_rep rep_of(const struct grid *grid) {
     return grid->bits == 0 ? LOWER_F32 : grid->bits <= 8 ? LOWER_I8 : LOWER_I16;
 }
 
-/* Operators whose output is exact on their input's grid: they keep it unless told otherwise. */
-static int keeps_grid(pare_op op) {
-    return op == PARE_OP_RELU || op == PARE_OP_MAX_POOL || op == PARE_OP_FLATTEN ||
-           op == PARE_OP_SHORTCUT_A;
+/* Operators whose output is exact on their input's grid: they keep it unless told otherwise. Signs
+ * have no zero, which relu and the shortcut's new channels would need. */
+static int keeps_grid(pare_op op, int32_t bits) {
+    int needs_zero = op == PARE_OP_RELU || op == PARE_OP_SHORTCUT_A;
+    return op == PARE_OP_MAX_POOL || op == PARE_OP_FLATTEN || op == PARE_OP_QUANTIZE ||
+           (needs_zero && bits != 1);
 }
 
 static void resolve_grids(struct builder *b) {
     for (int32_t i = 0; i < b->graph->n_nodes; i++) {
         const pare_node *node = b->graph->nodes[i];
         b->grids[i] = grid_of(&node->activation);
-        if (b->grids[i].bits == 0 && keeps_grid(node->op)) {
-            b->grids[i] = b->grids[node->inputs[0]];
+        if (b->grids[i].bits == 0 && i > 0) {
+            const struct grid *from = &b->grids[node->inputs[0]];
+            b->grids[i] = keeps_grid(node->op, from->bits) ? *from : b->grids[i];
         }
     }
 }
@@ -170,6 +174,7 @@ static int32_t add_value(struct builder *b, int32_t node, const struct grid *gri
         .zero = grid->zero,
         .qmin = grid->qmin,
         .qmax = grid->qmax,
+        .bits = grid->bits,
     };
     b->as_f32[v] = -1;
     b->as_i16[v] = -1;
@@ -182,7 +187,7 @@ static struct lower_step *add_step(struct builder *b, enum lower_kind kind, int3
     const pare_node *n = b->graph->nodes[node];
     const int32_t *to = n->dims;
     const int32_t *from = n->n_inputs > 0 ? b->graph->nodes[n->inputs[0]]->dims : to;
-    int elementwise = kind <= LOWER_REQUANTIZE;
+    int elementwise = kind <= LOWER_SIGN;
     struct lower_step *step = &b->plan->steps[b->plan->n_steps++];
     *step = (struct lower_step){
         .kind = kind,
@@ -226,6 +231,15 @@ static pare_status set_multiplier(struct builder *b, struct lower_step *step, in
     }
     step->multiplier[k] = (float)m;
     return PARE_OK;
+}
+
+/* -> signs of the value, float or codes. */
+static int32_t emit_sign(struct builder *b, int32_t node, int32_t in) {
+    int32_t v = add_value(b, node, &b->grids[node], 1);
+    struct lower_step *step = add_step(b, LOWER_SIGN, node, in, v);
+    step->arith = b->plan->values[in].rep;
+    set_clamp(b, step, 0);
+    return v;
 }
 
 /* codes -> codes of `grid`. */
@@ -274,7 +288,9 @@ static int32_t f32_out(struct builder *b, int32_t node) {
 }
 
 static void finish_f32(struct builder *b, int32_t node, int32_t value) {
-    if (b->grids[node].bits != 0) {
+    if (b->grids[node].bits == 1) {
+        value = emit_sign(b, node, value);
+    } else if (b->grids[node].bits != 0) {
         int32_t codes = add_value(b, node, &b->grids[node], 1);
         struct lower_step *step = add_step(b, LOWER_QUANTIZE, node, value, codes);
         set_clamp(b, step, 0);
@@ -572,10 +588,14 @@ static void set_window(struct lower_step *step, const pare_node *node) {
 /* Max pooling and the shortcut move values and make none: on codes if the input is codes. */
 static pare_status emit_move(struct builder *b, const pare_node *node, enum lower_kind kind) {
     int32_t in = b->value_of[node->inputs[0]];
-    const struct grid *from = &b->grids[node->inputs[0]];
-    int integer = b->plan->values[in].rep != LOWER_F32;
-    int same = grids_equal(from, &b->grids[node->index]);
-    int32_t out = integer ? add_value(b, node->index, from, same) : f32_out(b, node->index);
+    struct grid from = b->grids[node->inputs[0]];
+    int integer = b->plan->values[in].rep != LOWER_F32 && b->grids[node->index].bits != 0;
+    int same = grids_equal(&from, &b->grids[node->index]);
+    if (kind == LOWER_SHORTCUT_A && from.bits == 1) {
+        from.bits = 2; /* signs with zeros between */
+    }
+    in = integer ? in : in_f32(b, in);
+    int32_t out = integer ? add_value(b, node->index, &from, same) : f32_out(b, node->index);
     struct lower_step *step = add_step(b, kind, node->index, in, out);
     step->arith = b->plan->values[in].rep;
     set_window(step, node);
@@ -609,8 +629,9 @@ static pare_status emit_avg_pool(struct builder *b, const pare_node *node) {
                : set_multiplier(b, step, 0, (double)from->scale / (n * (double)grid->scale));
 }
 
-/* The same numbers in the same order: no step, unless another grid is asked for. */
-static pare_status emit_flatten(struct builder *b, const pare_node *node) {
+/* Flatten, quantize: the same numbers in the same order: no step, unless another grid is asked for.
+ */
+static pare_status emit_same(struct builder *b, const pare_node *node) {
     int32_t in = b->value_of[node->inputs[0]];
     int32_t i = node->index;
     if (b->plan->values[in].rep == LOWER_F32) {
@@ -619,6 +640,10 @@ static pare_status emit_flatten(struct builder *b, const pare_node *node) {
     }
     if (grids_equal(&b->grids[node->inputs[0]], &b->grids[i])) {
         b->value_of[i] = in;
+        return PARE_OK;
+    }
+    if (b->grids[i].bits == 1) {
+        b->value_of[i] = emit_sign(b, i, in);
         return PARE_OK;
     }
     return emit_requantize(b, i, in, &b->grids[i], 0, 1, &b->value_of[i]);
@@ -654,7 +679,8 @@ static pare_status emit_node(struct builder *b, const pare_node *node) {
     case PARE_OP_GLOBAL_AVG_POOL:
         return emit_avg_pool(b, node);
     case PARE_OP_FLATTEN:
-        return emit_flatten(b, node);
+    case PARE_OP_QUANTIZE:
+        return emit_same(b, node);
     case PARE_OP_SOFTMAX: {
         int32_t out = f32_out(b, i);
         int32_t in = in_f32(b, b->value_of[node->inputs[0]]);

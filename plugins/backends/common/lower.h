@@ -21,6 +21,7 @@ enum lower_kind {
     LOWER_QUANTIZE,   /* f32 -> codes */
     LOWER_DEQUANTIZE, /* codes -> f32 */
     LOWER_REQUANTIZE, /* codes -> codes of another scale or container, relu included */
+    LOWER_SIGN,       /* f32 or codes -> codes -1 and 1; arith is the input's rep */
     LOWER_CONV2D,
     LOWER_LINEAR, /* also readable as a conv2d: H = W = KH = KW = 1 */
     LOWER_AFFINE, /* batch norm that could not be folded, f32 */
@@ -43,6 +44,7 @@ struct lower_value {
     int64_t n_elems; /* per sample */
     float scale;     /* when rep is not LOWER_F32 */
     int32_t zero, qmin, qmax;
+    int32_t bits; /* of the codes; 1: each is -1 or 1 */
     enum lower_place place;
     int64_t size_bytes;            /* for max_batch samples */
     int64_t offset_bytes;          /* in the arena, a multiple of 64 */

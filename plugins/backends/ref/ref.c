@@ -188,6 +188,7 @@ static const char *kernel_name(const struct lower_plan *plan, const struct lower
         [LOWER_QUANTIZE] = {"", "ref_quantize_i8", "ref_quantize_i16"},
         [LOWER_DEQUANTIZE] = {"", "ref_dequantize_i8", "ref_dequantize_i16"},
         [LOWER_REQUANTIZE] = {"", "ref_requantize_i8", "ref_requantize_i16"},
+        [LOWER_SIGN] = {"ref_sign_f32", "ref_sign_i8", "ref_sign_i16"},
         [LOWER_CONV2D] = {"ref_conv2d_f32", "ref_conv2d_i8", "ref_conv2d_i16"},
         [LOWER_LINEAR] = {"ref_linear_f32", "ref_linear_i8", "ref_linear_i16"},
         [LOWER_AFFINE] = {"ref_batch_norm_f32", "", ""},

@@ -74,6 +74,17 @@ static void requantize(const struct ref_call *call, int64_t sample) {
     }
 }
 
+static void sign(const struct ref_call *call, int64_t sample) {
+    const struct lower_value *in = call->in[0];
+    const void *x = sample_in(call, 0, sample);
+    int8_t *y = sample_out(call, sample);
+    for (int64_t k = 0; k < in->n_elems; k++) {
+        int positive = in->rep == LOWER_F32 ? ((const float *)x)[k] >= 0.0f
+                                            : load_code(x, in->rep, k) >= in->zero;
+        y[k] = positive ? 1 : -1;
+    }
+}
+
 static void affine(const struct ref_call *call, int64_t sample) {
     const struct lower_step *s = &call->step->low;
     const float *x = sample_in(call, 0, sample);
@@ -350,6 +361,9 @@ void REF_NAME(ref_run_task_)(void *arg, int64_t index) {
         break;
     case LOWER_REQUANTIZE:
         requantize(call, index);
+        break;
+    case LOWER_SIGN:
+        sign(call, index);
         break;
     case LOWER_CONV2D:
         conv2d(call, index);

@@ -133,6 +133,7 @@ struct tiled_level {
         [LOWER_QUANTIZE] = {"", P "_quantize_i8", P "_quantize_i16"},                              \
         [LOWER_DEQUANTIZE] = {"", P "_dequantize_i8", P "_dequantize_i16"},                        \
         [LOWER_REQUANTIZE] = {"", P "_requantize_i8", P "_requantize_i16"},                        \
+        [LOWER_SIGN] = {P "_sign_f32", P "_sign_i8", P "_sign_i16"},                               \
         [LOWER_CONV2D] = {P "_conv2d_f32", P "_conv2d_i8", P "_conv2d_i16"},                       \
         [LOWER_LINEAR] = {P "_linear_f32", P "_linear_i8", P "_linear_i16"},                       \
         [LOWER_AFFINE] = {P "_batch_norm_f32", "", ""}, [LOWER_RELU] = {P "_relu_f32", "", ""},    \

@@ -99,6 +99,7 @@ static const char *kernel_name(const struct lower_plan *plan, const struct lower
         [LOWER_QUANTIZE] = {"", "x86_quantize_i8", "x86_quantize_i16"},
         [LOWER_DEQUANTIZE] = {"", "x86_dequantize_i8", "x86_dequantize_i16"},
         [LOWER_REQUANTIZE] = {"", "x86_requantize_i8", "x86_requantize_i16"},
+        [LOWER_SIGN] = {"x86_sign_f32", "x86_sign_i8", "x86_sign_i16"},
         [LOWER_CONV2D] = {"x86_conv2d_f32", "x86_conv2d_i8", "x86_conv2d_i16"},
         [LOWER_LINEAR] = {"x86_linear_f32", "x86_linear_i8", "x86_linear_i16"},
         [LOWER_AFFINE] = {"x86_batch_norm_f32", "", ""},

@@ -28,7 +28,8 @@ static int32_t stored_value(const pare_graph *graph, int32_t v) {
 }
 
 static int copies_codes(pare_op op) {
-    return op == PARE_OP_MAX_POOL || op == PARE_OP_FLATTEN || op == PARE_OP_SHORTCUT_A;
+    return op == PARE_OP_MAX_POOL || op == PARE_OP_FLATTEN || op == PARE_OP_SHORTCUT_A ||
+           op == PARE_OP_QUANTIZE;
 }
 
 /* Is v the graph's output, or only on its way there through nodes that leave values as they are? */
@@ -103,8 +104,10 @@ pare_status plan_init(const pare_host *host, const pare_graph *graph, struct pla
         }
     }
     for (int32_t v = 0; v < n; v++) {
-        if (root[v] != PLAN_FLOAT && copies_codes(graph->nodes[v]->op)) {
-            root[v] = root[graph->nodes[v]->inputs[0]];
+        const pare_node *node = graph->nodes[v];
+        int has_grid = node->op == PARE_OP_QUANTIZE && node->activation.bits != 0;
+        if (root[v] != PLAN_FLOAT && copies_codes(node->op) && !has_grid) {
+            root[v] = root[node->inputs[0]];
         }
     }
     return PARE_OK;

@@ -19,8 +19,8 @@ struct plan {
  * except where that is the graph's output (logits stay float).
  *  2. Where a conv2d, linear or add feeds only a relu, the value that counts is the relu's: it is
  * the one that is stored.
- *  3. max_pool, flatten and shortcut_a copy codes: their value has its input's grid, so if it is
- *     quantized, so is its input.
+ *  3. max_pool, flatten, shortcut_a and quantize copy codes: their value has its input's grid, so
+ *     if it is quantized, so is its input. A quantize node that has a grid already keeps it.
  *  4. An add, average pooling or relu whose value is quantized reads quantized values, so that no
  * float island lies between integer layers; but the output of a conv2d or linear that is not
  * selected, and of a batch norm that could not be folded, does not become quantized by this rule.

@@ -281,6 +281,9 @@ static pare_status quantize_activations(struct ptq *q, const pare_graph *graph) 
         if (root == PLAN_FLOAT || graph->nodes[v]->activation.bits != 0) {
             continue;
         }
+        if (graph->nodes[root]->activation.bits == 1) {
+            continue; /* signs: what copies them inherits them */
+        }
         if (root == v) {
             status = set_grid(q, graph, v);
         } else {
