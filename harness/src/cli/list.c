@@ -275,7 +275,8 @@ static int describe(const struct cli *cli, const struct plugin_entry *entry) {
         table = tables_where();
         add_rows(&list, &table);
     }
-    if (has_extension(entry->method, PARE_METHOD_CALIBRATE)) {
+    if (has_extension(entry->method, PARE_METHOD_CALIBRATE) ||
+        has_extension(entry->method, PARE_METHOD_CALIBRATE_AFTER)) {
         table = tables_calibration();
         add_rows(&list, &table);
     }

@@ -19,6 +19,7 @@ enum { TABLE_METHOD, TABLE_WHERE, TABLE_CALIBRATION, TABLE_TRAINING, MAX_TABLES 
 struct step {
     const struct plugin_entry *entry;
     const pare_method_calibrate *calibrate; /* NULL: the method has no such extension */
+    const pare_method_calibrate *calibrate_after;
     const pare_method_train *train;
     struct params *params;
 };
@@ -42,13 +43,14 @@ static pare_status resolve_step(const struct step_spec *spec, const struct regis
         return err->status;
     const pare_method *method = step->entry->method;
     step->calibrate = extension(method, PARE_METHOD_CALIBRATE);
+    step->calibrate_after = extension(method, PARE_METHOD_CALIBRATE_AFTER);
     step->train = extension(method, PARE_METHOD_TRAIN);
     struct param_table tables[MAX_TABLES];
     size_t n = 0;
     tables[n++] = (struct param_table){method->params, method->n_params,
                                        step->entry->plugin->param_desc_size, method->id};
     tables[n++] = tables_where();
-    if (step->calibrate)
+    if (step->calibrate || step->calibrate_after)
         tables[n++] = tables_calibration();
     if (step->train)
         tables[n++] = experiment_train_table();
@@ -149,6 +151,7 @@ struct step_run {
     struct model *model;
     struct instance *inst;
     void *self;
+    const pare_method_calibrate *watching; /* which of the two calibrations is under way */
     struct error plugin_err;
     int failed;
 };
@@ -169,7 +172,7 @@ static pare_status settle(struct step_run *run, pare_status status, struct error
 
 static pare_status visit_value(void *context, int32_t node, const float *value, int32_t n) {
     struct step_run *run = context;
-    return note(run, run->step->calibrate->observe(run->self, &run->model->graph, node, value, n),
+    return note(run, run->watching->observe(run->self, &run->model->graph, node, value, n),
                 "observe");
 }
 
@@ -226,8 +229,7 @@ static pare_status observe_passes(struct step_run *run, const uint32_t *items, i
             status = observe_pass(run, net, items, n, batch, images, err);
         if (status == PARE_OK)
             status = settle(
-                run,
-                note(run, run->step->calibrate->end(run->self, &run->model->graph, &again), "end"),
+                run, note(run, run->watching->end(run->self, &run->model->graph, &again), "end"),
                 err);
     }
     network_destroy(net);
@@ -235,7 +237,9 @@ static pare_status observe_passes(struct step_run *run, const uint32_t *items, i
     return status;
 }
 
-static pare_status calibrate(struct step_run *run, struct error *err) {
+static pare_status calibrate(struct step_run *run, const pare_method_calibrate *calibration,
+                             struct error *err) {
+    run->watching = calibration;
     const struct dataset_split *split = &run->env->ds->splits[SPLIT_TRAIN];
     int64_t n = params_get(run->step->params, "calibration_samples")->i;
     int32_t batch = (int32_t)params_get(run->step->params, "calibration_batch")->i;
@@ -244,8 +248,8 @@ static pare_status calibrate(struct step_run *run, struct error *err) {
             err, PARE_E_RANGE,
             "calibration_samples is %lld, but the training split of %s has %lld images",
             (long long)n, run->env->ds->name, (long long)split->n);
-    pare_status status = settle(
-        run, note(run, run->step->calibrate->begin(run->self, &run->model->graph), "begin"), err);
+    pare_status status =
+        settle(run, note(run, run->watching->begin(run->self, &run->model->graph), "begin"), err);
     if (status != PARE_OK)
         return status;
     uint32_t *items = choose_samples(split, n, run->env->seed);
@@ -355,7 +359,7 @@ static pare_status do_stages(struct step_run *run, struct error *err) {
     const struct step *step = run->step;
     if (instance_check_patterns(run->inst, &run->model->graph, err) != PARE_OK)
         return err->status;
-    if (step->calibrate && calibrate(run, err) != PARE_OK)
+    if (step->calibrate && calibrate(run, step->calibrate, err) != PARE_OK)
         return err->status;
     const pare_method *method = step->entry->method;
     if (method->apply) {
@@ -364,7 +368,9 @@ static pare_status do_stages(struct step_run *run, struct error *err) {
         if (status != PARE_OK)
             return status;
     }
-    return trains(step) ? train_step(run, err) : PARE_OK;
+    if (trains(step) && train_step(run, err) != PARE_OK)
+        return err->status;
+    return step->calibrate_after ? calibrate(run, step->calibrate_after, err) : PARE_OK;
 }
 
 static pare_status do_step(const struct step *step, size_t index, const struct pipeline_env *env,

@@ -210,23 +210,29 @@ pare_status descriptor_check(const pare_plugin *plugin, struct error *err) {
     return status;
 }
 
-pare_status descriptor_check_extensions(const pare_method *method, struct error *err) {
+static pare_status check_calibrate(const pare_method *method, const char *id, struct error *err) {
     const pare_method_calibrate *calibrate =
-        method->get_extension ? method->get_extension(PARE_METHOD_CALIBRATE) : NULL;
+        method->get_extension ? method->get_extension(id) : NULL;
+    if (calibrate && calibrate->struct_size < END_OF(pare_method_calibrate, end)) {
+        return error_set(err, PARE_E_ABI, "extension %s has %u bytes, wanted at least %u", id,
+                         calibrate->struct_size, END_OF(pare_method_calibrate, end));
+    }
+    if (calibrate && (!calibrate->begin || !calibrate->observe || !calibrate->end)) {
+        return error_set(err, PARE_E_ABI, "extension %s: begin, observe or end is NULL", id);
+    }
+    return PARE_OK;
+}
+
+pare_status descriptor_check_extensions(const pare_method *method, struct error *err) {
     const pare_method_train *train =
         method->get_extension ? method->get_extension(PARE_METHOD_TRAIN) : NULL;
-    if (calibrate && calibrate->struct_size < END_OF(pare_method_calibrate, end)) {
-        return error_set(err, PARE_E_ABI, "extension %s has %u bytes, wanted at least %u",
-                         PARE_METHOD_CALIBRATE, calibrate->struct_size,
-                         END_OF(pare_method_calibrate, end));
+    if (check_calibrate(method, PARE_METHOD_CALIBRATE, err) != PARE_OK ||
+        check_calibrate(method, PARE_METHOD_CALIBRATE_AFTER, err) != PARE_OK) {
+        return err->status;
     }
     if (train && train->struct_size < END_OF(pare_method_train, end)) {
         return error_set(err, PARE_E_ABI, "extension %s has %u bytes, wanted at least %u",
                          PARE_METHOD_TRAIN, train->struct_size, END_OF(pare_method_train, end));
-    }
-    if (calibrate && (!calibrate->begin || !calibrate->observe || !calibrate->end)) {
-        return error_set(err, PARE_E_ABI, "extension %s: begin, observe or end is NULL",
-                         PARE_METHOD_CALIBRATE);
     }
     if (train && !train->begin) {
         return error_set(err, PARE_E_ABI, "extension %s: begin is NULL", PARE_METHOD_TRAIN);

@@ -141,27 +141,10 @@ static void destroy(void *instance) {
 
 /* ---- calibration ---- */
 
-/* A layer that an earlier step has quantized is not quantized again: rounding twice is never what
- * is wanted, and steps with different widths share a model by include and exclude. */
-static pare_status check_not_quantized(struct ptq *q, const pare_graph *graph) {
-    for (int32_t k = 0; k < graph->n_weights; k++) {
-        const pare_weight *w = graph->weights[k];
-        if (w->role == PARE_ROLE_WEIGHT && w->quant.bits != 0 &&
-            q->host->selected(q->host, graph, w->node)) {
-            return q->host->fail(
-                q->host, PARE_E_STATE,
-                "%s is quantized to %d bits already by an earlier step: exclude its "
-                "layer here, or leave out one of the steps",
-                w->name, w->quant.bits);
-        }
-    }
-    return PARE_OK;
-}
-
 /* Folds batch norm, then plans on the graph as it is after that. */
 static pare_status prepare(struct ptq *q, const pare_graph *graph) {
     const pare_host *host = q->host;
-    pare_status status = check_not_quantized(q, graph);
+    pare_status status = plan_check_fresh(host, graph);
     if (status == PARE_OK) {
         status = host->fold_batch_norm(host, graph);
     }
@@ -383,7 +366,7 @@ static const void *get_extension(const char *id) {
     return strcmp(id, PARE_METHOD_CALIBRATE) == 0 ? &calibrate : NULL;
 }
 
-/* What earlier steps did to other layers and values stays: see check_not_quantized. Folding
+/* What earlier steps did to other layers and values stays: see plan_check_fresh. Folding
  * preserves whatever else was done to the topology. */
 static const pare_method ptq = {
     .struct_size = sizeof ptq,

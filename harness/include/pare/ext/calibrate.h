@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Extension of methods: look at activations before `apply`. */
+/* Extensions of methods: look at activations before `apply`, and at the end of the step. */
 #ifndef PARE_EXT_CALIBRATE_H
 #define PARE_EXT_CALIBRATE_H
 
@@ -11,7 +11,11 @@ extern "C" {
 
 #define PARE_METHOD_CALIBRATE "pare.method.calibrate/1"
 
-/* Steps with this extension also take the host's parameters `calibration_samples` (512, from the
+/* The same struct once more, at the end of the step: after `apply`, and after the training where
+ * there is one. For methods that settle at last what is to be deployed. */
+#define PARE_METHOD_CALIBRATE_AFTER "pare.method.calibrate_after/1"
+
+/* Steps with either extension also take the host's parameters `calibration_samples` (512, from the
  * training split, chosen by the seed) and `calibration_batch` (64). */
 typedef struct pare_method_calibrate {
     uint32_t struct_size;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* From a range of real numbers to the scale and zero point of a grid. */
-#ifndef PTQ_GRID_H
-#define PTQ_GRID_H
+#ifndef METHODS_COMMON_GRID_H
+#define METHODS_COMMON_GRID_H
 
 #include <pare/tensor.h>
 

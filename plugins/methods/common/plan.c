@@ -27,7 +27,7 @@ static int32_t stored_value(const pare_graph *graph, int32_t v) {
     return reader >= 0 && graph->nodes[reader]->op == PARE_OP_RELU ? reader : v;
 }
 
-static int copies_codes(pare_op op) {
+int plan_copies_codes(pare_op op) {
     return op == PARE_OP_MAX_POOL || op == PARE_OP_FLATTEN || op == PARE_OP_SHORTCUT_A ||
            op == PARE_OP_QUANTIZE;
 }
@@ -43,6 +43,24 @@ static int is_output(const pare_graph *graph, int32_t v) {
         v = reader;
     }
     return v >= 0;
+}
+
+int plan_is_output(const pare_graph *graph, int32_t node) {
+    return is_output(graph, stored_value(graph, node));
+}
+
+pare_status plan_check_fresh(const pare_host *host, const pare_graph *graph) {
+    for (int32_t k = 0; k < graph->n_weights; k++) {
+        const pare_weight *w = graph->weights[k];
+        if (w->role == PARE_ROLE_WEIGHT && w->quant.bits != 0 &&
+            host->selected(host, graph, w->node)) {
+            return host->fail(host, PARE_E_STATE,
+                              "%s is quantized to %d bits already by an earlier step: exclude its "
+                              "layer here, or leave out one of the steps",
+                              w->name, w->quant.bits);
+        }
+    }
+    return PARE_OK;
 }
 
 static int is_layer(pare_op op) {
@@ -71,7 +89,7 @@ static const pare_node *producer(const pare_graph *graph, int32_t v) {
 /* Rules 3 and 4: what a quantized value asks of the values it is made from. */
 static void want_inputs(struct plan *plan, const pare_graph *graph, int32_t v) {
     const pare_node *maker = producer(graph, v);
-    int copies = copies_codes(maker->op);
+    int copies = plan_copies_codes(maker->op);
     int requantizes = maker->op == PARE_OP_ADD || maker->op == PARE_OP_AVG_POOL ||
                       maker->op == PARE_OP_GLOBAL_AVG_POOL || maker->op == PARE_OP_RELU;
     for (int32_t i = 0; (copies || requantizes) && i < maker->n_inputs; i++) {
@@ -106,7 +124,7 @@ pare_status plan_init(const pare_host *host, const pare_graph *graph, struct pla
     for (int32_t v = 0; v < n; v++) {
         const pare_node *node = graph->nodes[v];
         int has_grid = node->op == PARE_OP_QUANTIZE && node->activation.bits != 0;
-        if (root[v] != PLAN_FLOAT && copies_codes(node->op) && !has_grid) {
+        if (root[v] != PLAN_FLOAT && plan_copies_codes(node->op) && !has_grid) {
             root[v] = root[node->inputs[0]];
         }
     }

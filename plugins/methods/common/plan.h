@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Which values of a graph are quantized. */
-#ifndef PTQ_PLAN_H
-#define PTQ_PLAN_H
+#ifndef METHODS_COMMON_PLAN_H
+#define METHODS_COMMON_PLAN_H
 
 #include <pare/plugin.h>
 
@@ -27,5 +27,17 @@ struct plan {
  * All other values stay float. Freed by plan_clear. [main] */
 pare_status plan_init(const pare_host *host, const pare_graph *graph, struct plan *plan);
 void plan_clear(struct plan *plan);
+
+/* max_pool, flatten, shortcut_a: the value has its input's codes. */
+int plan_copies_codes(pare_op op);
+
+/* Is the value of layer `node`, or of the relu behind it, the graph's output (or on its way there
+ * through nothing but flatten and softmax)? */
+int plan_is_output(const pare_graph *graph, int32_t node);
+
+/* A layer that an earlier step has quantized is not quantized again: rounding twice is never what
+ * is wanted, and steps with different widths share a model by include and exclude. PARE_E_STATE,
+ * with a message, if a selected one is. [main] */
+pare_status plan_check_fresh(const pare_host *host, const pare_graph *graph);
 
 #endif

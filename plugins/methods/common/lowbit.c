@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: MIT */
+/* Slots, and what happens while training. */
+#include "lowbit.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- parameters ---- */
+
+static pare_status check_width(const pare_host *host, const pare_param_value *value) {
+    if (value->i == LOWBIT_FLOAT || value->i <= 8) { /* from below the table checks */
+        return PARE_OK;
+    }
+    return host->fail(host, PARE_E_RANGE, "%s: got %lld, wanted 2..8 or 32 (float)", value->name,
+                      (long long)value->i);
+}
+
+static pare_status check_stages(const pare_host *host, const pare_param_value *value) {
+    for (int32_t k = 0; k < value->n; k++) {
+        const double bits = value->numbers[k];
+        if (bits != floor(bits) || (k > 0 && bits >= value->numbers[k - 1])) {
+            return host->fail(host, PARE_E_RANGE,
+                              "progressive: element %d is %g, wanted whole numbers, each less than "
+                              "the one before",
+                              k + 1, bits);
+        }
+    }
+    return PARE_OK;
+}
+
+pare_status lowbit_create(struct lowbit *lb, const pare_host *host,
+                          const pare_param_value *const *v) {
+    pare_status status = check_width(host, v[LOWBIT_P_WEIGHT_BITS]);
+    for (int k = LOWBIT_P_ACTIVATION_BITS; k <= LOWBIT_P_FIRST_LAST_BITS && status == PARE_OK;
+         k++) {
+        status = check_width(host, v[k]);
+    }
+    if (status == PARE_OK && v[LOWBIT_P_FIRST_LAST_BITS]->i == 1) {
+        status = host->fail(host, PARE_E_RANGE,
+                            "first_last_bits: got 1, wanted 2..8, 0 (as the "
+                            "others) or 32 (float)");
+    }
+    if (status == PARE_OK) {
+        status = check_stages(host, v[LOWBIT_P_PROGRESSIVE]);
+    }
+    if (status < 0) {
+        return status;
+    }
+    lb->host = host;
+    lb->weight_bits = (int)v[LOWBIT_P_WEIGHT_BITS]->i;
+    lb->activation_bits = (int)v[LOWBIT_P_ACTIVATION_BITS]->i;
+    const int edge = (int)v[LOWBIT_P_FIRST_LAST_BITS]->i;
+    lb->edge_weight_bits = edge == 0 || lb->weight_bits == LOWBIT_FLOAT ? lb->weight_bits : edge;
+    lb->edge_value_bits =
+        edge == 0 || lb->activation_bits == LOWBIT_FLOAT ? lb->activation_bits : edge;
+    lb->residual_bits = (int)v[LOWBIT_P_RESIDUAL_BITS]->i;
+    lb->n_stages = v[LOWBIT_P_PROGRESSIVE]->n;
+    lb->stages = v[LOWBIT_P_PROGRESSIVE]->numbers;
+    if (lb->weight_bits == LOWBIT_FLOAT && lb->activation_bits == LOWBIT_FLOAT) {
+        return host->fail(
+            host, PARE_E_ARG,
+            "weight_bits and activation_bits are both 32: nothing would be quantized");
+    }
+    return PARE_OK;
+}
+
+static void clear_slots(struct lowbit *lb) {
+    const pare_host *host = lb->host;
+    for (int32_t k = 0; lb->weights && k < lb->n_weights; k++) {
+        host->free(host, lb->weights[k].learned);
+        host->free(host, lb->weights[k].scales);
+        host->free(host, lb->weights[k].codes);
+    }
+    host->free(host, lb->layers);
+    host->free(host, lb->weights);
+    host->free(host, lb->values);
+    lb->layers = NULL;
+    lb->weights = NULL;
+    lb->values = NULL;
+    lb->n_layers = lb->n_weights = lb->n_values = 0;
+}
+
+void lowbit_clear(struct lowbit *lb) {
+    if (lb->host) {
+        clear_slots(lb);
+        plan_clear(&lb->plan);
+        lb->host->free(lb->host, lb->seen);
+        lb->host->free(lb->host, lb->wanted);
+    }
+}
+
+/* ---- what is to be quantized ---- */
+
+static int is_never_negative(const pare_graph *graph, int32_t v) {
+    const pare_node *node = graph->nodes[v];
+    switch (node->op) {
+    case PARE_OP_RELU:
+    case PARE_OP_SOFTMAX:
+        return 1;
+    case PARE_OP_MAX_POOL:
+    case PARE_OP_AVG_POOL:
+    case PARE_OP_GLOBAL_AVG_POOL:
+    case PARE_OP_FLATTEN:
+    case PARE_OP_SHORTCUT_A:
+        return is_never_negative(graph, node->inputs[0]);
+    case PARE_OP_ADD:
+        return is_never_negative(graph, node->inputs[0]) &&
+               is_never_negative(graph, node->inputs[1]);
+    default:
+        return 0;
+    }
+}
+
+/* The value that v copies. */
+static int32_t root_of(const pare_graph *graph, int32_t v) {
+    while (plan_copies_codes(graph->nodes[v]->op)) {
+        v = graph->nodes[v]->inputs[0];
+    }
+    return v;
+}
+
+static int is_edge(const pare_graph *graph, int32_t node) {
+    return root_of(graph, graph->nodes[node]->inputs[0]) == 0 || plan_is_output(graph, node);
+}
+
+static pare_status add_weight(struct lowbit *lb, const pare_graph *graph,
+                              struct lowbit_layer *layer) {
+    const int edge = is_edge(graph, layer->node);
+    const int bits = edge ? lb->edge_weight_bits : lb->weight_bits;
+    layer->slot = -1;
+    if (bits == LOWBIT_FLOAT) {
+        return PARE_OK;
+    }
+    const pare_weight *w = graph->nodes[layer->node]->weights[PARE_ROLE_WEIGHT];
+    const pare_host *host = lb->host;
+    const int64_t n_scales = lb->is_per_channel ? w->dims[0] : 1;
+    struct lowbit_weight slot = {
+        .ops = edge ? lb->edge_weight_ops : lb->weight_ops,
+        .weight = w->index,
+        .target_bits = bits,
+        .bits = bits,
+        .n_scales = (int32_t)n_scales,
+        .n_elems = w->n_elems,
+        .learned = host->alloc(host, (size_t)n_scales * sizeof *slot.learned),
+        .scales = host->alloc(host, (size_t)n_scales * sizeof *slot.scales),
+        .codes = host->alloc(host, (size_t)w->n_elems * sizeof *slot.codes),
+    };
+    layer->slot = lb->n_weights;
+    lb->weights[lb->n_weights++] = slot; /* before the check, so that it is freed */
+    return slot.learned && slot.scales && slot.codes
+               ? PARE_OK
+               : host->fail(host, PARE_E_NOMEM, "%s: no memory for codes", w->name);
+}
+
+/* Layers that read the same value share its grid; the widest of them decides. */
+static void add_value(struct lowbit *lb, const pare_graph *graph, struct lowbit_layer *layer) {
+    const int edge = is_edge(graph, layer->node);
+    const int bits = edge ? lb->edge_value_bits : lb->activation_bits;
+    const int32_t root = root_of(graph, graph->nodes[layer->node]->inputs[0]);
+    layer->value = -1;
+    if (bits == LOWBIT_FLOAT) {
+        return;
+    }
+    int32_t k = 0;
+    while (k < lb->n_values && lb->values[k].root != root) {
+        k++;
+    }
+    layer->value = k;
+    const struct lowbit_value_ops *ops = edge ? lb->edge_value_ops : lb->value_ops;
+    struct lowbit_value *slot = &lb->values[k];
+    if (k == lb->n_values) {
+        const int32_t *dims = graph->nodes[graph->nodes[layer->node]->inputs[0]]->dims;
+        lb->n_values++;
+        *slot = (struct lowbit_value){
+            .ops = ops,
+            .root = root,
+            .owner = layer->node,
+            .target_bits = bits,
+            .bits = bits,
+            .is_signed = !is_never_negative(graph, root),
+            .n_features = (int64_t)dims[0] * dims[1] * dims[2],
+        };
+    } else if (bits > slot->bits) {
+        slot->target_bits = slot->bits = bits;
+        slot->ops = ops;
+    }
+}
+
+static pare_status alloc_slots(struct lowbit *lb, const pare_graph *graph) {
+    const pare_host *host = lb->host;
+    int32_t n = 0;
+    for (int32_t v = 0; v < graph->n_nodes; v++) {
+        n += host->selected(host, graph, v) == 1;
+    }
+    if (n == 0) {
+        return host->fail(host, PARE_E_NOT_FOUND, "%s has no conv2d or linear that is selected",
+                          graph->name);
+    }
+    lb->layers = host->alloc(host, (size_t)n * sizeof *lb->layers);
+    lb->weights = host->alloc(host, (size_t)n * sizeof *lb->weights);
+    lb->values = host->alloc(host, (size_t)n * sizeof *lb->values);
+    return lb->layers && lb->weights && lb->values
+               ? PARE_OK
+               : host->fail(host, PARE_E_NOMEM, "no memory for %d layers", n);
+}
+
+pare_status lowbit_apply(void *instance, const pare_graph *graph) {
+    struct lowbit *lb = instance;
+    clear_slots(lb);
+    pare_status status = plan_check_fresh(lb->host, graph);
+    if (status == PARE_OK) {
+        status = alloc_slots(lb, graph);
+    }
+    for (int32_t v = 0; v < graph->n_nodes && status == PARE_OK; v++) {
+        if (lb->host->selected(lb->host, graph, v)) {
+            struct lowbit_layer *layer = &lb->layers[lb->n_layers++];
+            layer->node = v;
+            status = add_weight(lb, graph, layer);
+            add_value(lb, graph, layer);
+        }
+    }
+    return status;
+}
+
+/* ---- widths ---- */
+
+/* Widths of the stage that step `step` belongs to: the stages before the last share the first half
+ * of the training. */
+static void set_stage(struct lowbit *lb, int64_t step) {
+    int stage_bits = 0;
+    if (lb->n_stages > 0 && 2 * step < lb->n_steps) {
+        stage_bits = (int)lb->stages[2 * step * lb->n_stages / lb->n_steps];
+    }
+    for (int32_t k = 0; k < lb->n_weights; k++) {
+        struct lowbit_weight *slot = &lb->weights[k];
+        const int bits = stage_bits > slot->target_bits ? stage_bits : slot->target_bits;
+        slot->is_ready = slot->is_ready && bits == slot->bits;
+        slot->bits = bits;
+    }
+    for (int32_t k = 0; k < lb->n_values; k++) {
+        struct lowbit_value *slot = &lb->values[k];
+        const int bits = stage_bits > slot->target_bits ? stage_bits : slot->target_bits;
+        slot->is_ready = slot->is_ready && bits == slot->bits;
+        slot->bits = bits;
+    }
+}
+
+/* ---- training ---- */
+
+static pare_status train_begin(void *instance, const pare_graph *graph,
+                               const pare_train_plan *plan) {
+    struct lowbit *lb = instance;
+    (void)graph;
+    lb->n_steps = plan->n_steps;
+    set_stage(lb, 0);
+    return PARE_OK;
+}
+
+static const struct lowbit_layer *layer_of(const struct lowbit *lb, int32_t node) {
+    for (int32_t k = 0; k < lb->n_layers; k++) {
+        if (lb->layers[k].node == node) {
+            return &lb->layers[k];
+        }
+    }
+    return NULL;
+}
+
+static struct lowbit_weight *weight_slot(struct lowbit *lb, const pare_graph *graph,
+                                         int32_t weight) {
+    const struct lowbit_layer *layer = layer_of(lb, graph->weights[weight]->node);
+    return layer && layer->slot >= 0 ? &lb->weights[layer->slot] : NULL;
+}
+
+static struct lowbit_value *value_slot(struct lowbit *lb, int32_t node) {
+    const struct lowbit_layer *layer = layer_of(lb, node);
+    return layer && layer->value >= 0 ? &lb->values[layer->value] : NULL;
+}
+
+pare_status lowbit_encode(struct lowbit *lb, struct lowbit_weight *slot, const pare_weight *weight,
+                          const float *w) {
+    const struct fake_stats stats = fake_look(lb->host, w, slot->n_elems);
+    if (!isfinite(stats.abs_sum)) {
+        return lb->host->fail(lb->host, PARE_E_NUMERIC,
+                              "%s: the training has diverged, not all weights are finite; try a "
+                              "smaller lr or clip_norm",
+                              weight->name);
+    }
+    if (!slot->is_ready) {
+        slot->ops->start(lb, slot, w);
+        slot->is_ready = 1;
+    }
+    slot->ops->encode(lb, slot, w);
+    return PARE_OK;
+}
+
+static pare_status weight_forward(void *instance, const pare_graph *graph, int32_t weight,
+                                  const float *w, float *used) {
+    struct lowbit *lb = instance;
+    struct lowbit_weight *slot = weight_slot(lb, graph, weight);
+    const pare_weight *info = graph->weights[weight];
+    if (!slot) {
+        memcpy(used, w, (size_t)info->n_elems * sizeof *used);
+        return PARE_OK;
+    }
+    pare_status status = lowbit_encode(lb, slot, info, w);
+    if (status < 0) {
+        return status;
+    }
+    const int64_t n = slot->n_elems / slot->n_scales;
+    for (int32_t c = 0; c < slot->n_scales; c++) {
+        for (int64_t i = c * n; i < (c + 1) * n; i++) {
+            used[i] = slot->scales[c] * (float)slot->codes[i];
+        }
+    }
+    return PARE_OK;
+}
+
+static pare_status weight_backward(void *instance, const pare_graph *graph, int32_t weight,
+                                   const float *w, const float *grad_used, float *grad_w) {
+    struct lowbit *lb = instance;
+    struct lowbit_weight *slot = weight_slot(lb, graph, weight);
+    if (slot) {
+        slot->ops->backward(lb, slot, w, grad_used, grad_w);
+    } else if (grad_w != grad_used) {
+        memcpy(grad_w, grad_used, (size_t)graph->weights[weight]->n_elems * sizeof *grad_w);
+    }
+    return PARE_OK;
+}
+
+pare_status lowbit_start_value(struct lowbit *lb, struct lowbit_value *slot,
+                               const struct fake_stats *stats, int64_t n, const char *name) {
+    if (!isfinite(stats->abs_sum)) {
+        return lb->host->fail(lb->host, PARE_E_NUMERIC,
+                              "%s: a value is not finite; try a smaller lr or clip_norm", name);
+    }
+    if (!slot->is_ready && stats->abs_sum > 0.0) {
+        slot->ops->start(lb, slot, stats, n);
+        slot->is_ready = 1;
+    }
+    return PARE_OK;
+}
+
+/* The grid of this pass is settled by the first layer that reads the value. */
+static pare_status look_at_value(struct lowbit *lb, struct lowbit_value *slot, const float *x,
+                                 int64_t n, const char *name) {
+    const int sees = slot->ops->see != NULL && slot->is_ready;
+    if (slot->is_ready && !sees) {
+        return PARE_OK;
+    }
+    const struct fake_stats stats = fake_look(lb->host, x, n);
+    pare_status status = lowbit_start_value(lb, slot, &stats, n, name);
+    if (status == PARE_OK && sees) {
+        slot->ops->see(lb, slot, &stats);
+    }
+    return status;
+}
+
+static pare_status activation_forward(void *instance, const pare_graph *graph, int32_t node,
+                                      const float *x, float *y, int64_t n) {
+    struct lowbit *lb = instance;
+    struct lowbit_value *slot = value_slot(lb, node);
+    if (slot && node == slot->owner) {
+        pare_status status =
+            look_at_value(lb, slot, x, n, graph->nodes[graph->nodes[node]->inputs[0]]->name);
+        if (status < 0) {
+            return status;
+        }
+    }
+    if (!slot || !slot->is_ready) { /* not ready: all zeros so far */
+        memcpy(y, x, (size_t)n * sizeof *y);
+        return PARE_OK;
+    }
+    const struct grid grid = slot->ops->grid(lb, slot);
+    const struct fake_grid fake = fake_grid_of(&grid);
+    fake_forward(lb->host, &fake, x, y, n);
+    return PARE_OK;
+}
+
+static pare_status activation_backward(void *instance, const pare_graph *graph, int32_t node,
+                                       const float *x, const float *grad_y, float *grad_x,
+                                       int64_t n) {
+    struct lowbit *lb = instance;
+    struct lowbit_value *slot = value_slot(lb, node);
+    (void)graph;
+    if (!slot || !slot->is_ready) {
+        memcpy(grad_x, grad_y, (size_t)n * sizeof *grad_x);
+        return PARE_OK;
+    }
+    const struct grid grid = slot->ops->grid(lb, slot);
+    const struct fake_grid fake = fake_grid_of(&grid);
+    const struct fake_sums sums = fake_backward(lb->host, &fake, x, grad_y, grad_x, n);
+    if (slot->ops->learn) {
+        slot->ops->learn(lb, slot, &sums);
+    }
+    return PARE_OK;
+}
+
+static pare_status after_step(void *instance, const pare_graph *graph,
+                              const pare_train_step *step) {
+    struct lowbit *lb = instance;
+    (void)graph;
+    for (int32_t k = 0; k < lb->n_weights; k++) {
+        struct lowbit_weight *slot = &lb->weights[k];
+        if (slot->ops->step && slot->is_ready) {
+            slot->ops->step(lb, slot, step->lr);
+        }
+    }
+    for (int32_t k = 0; k < lb->n_values; k++) {
+        struct lowbit_value *slot = &lb->values[k];
+        if (slot->ops->step && slot->is_ready) {
+            slot->ops->step(lb, slot, step->lr);
+        }
+    }
+    set_stage(lb, step->step + 1);
+    return PARE_OK;
+}
+
+/* A training cut short, or a schedule: what is deployed has the widths asked for. */
+static pare_status train_end(void *instance, const pare_graph *graph) {
+    struct lowbit *lb = instance;
+    (void)graph;
+    set_stage(lb, lb->n_steps);
+    return PARE_OK;
+}
+
+const pare_method_train lowbit_train = {
+    .struct_size = sizeof lowbit_train,
+    .begin = train_begin,
+    .weight_forward = weight_forward,
+    .weight_backward = weight_backward,
+    .activation_forward = activation_forward,
+    .activation_backward = activation_backward,
+    .after_step = after_step,
+    .end = train_end,
+};
+
+const void *lowbit_get_extension(const char *id) {
+    if (strcmp(id, PARE_METHOD_TRAIN) == 0) {
+        return &lowbit_train;
+    }
+    return strcmp(id, PARE_METHOD_CALIBRATE_AFTER) == 0 ? &lowbit_deploy : NULL;
+}
