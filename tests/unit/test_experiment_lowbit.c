@@ -167,6 +167,26 @@ static void test_deployed_is_simulated(void **state) {
     }
 }
 
+/* The way around a block keeps 8 bits where its convolutions read 2. */
+static void test_residual_values(void **state) {
+    struct model *model = trained(*state, &subjects[1], make_resnet8_a, TRAINING, NULL);
+    static const struct {
+        const char *node;
+        int bits;
+    } wanted[] = {{"relu1", 8},           {"layer1.conv1.quantize", 2},
+                  {"layer1.relu1", 2},    {"layer1.conv2", 8},
+                  {"layer1.relu2", 8},    {"layer2.conv1.quantize", 2},
+                  {"layer2.shortcut", 8}, {"pool", 8}};
+    for (size_t k = 0; k < sizeof wanted / sizeof *wanted; k++) {
+        const int32_t v = model_find_node(model, wanted[k].node);
+        assert_true(v >= 0);
+        assert_int_equal(model->graph.nodes[v]->activation.bits, wanted[k].bits);
+    }
+    assert_int_equal(model_find_node(model, "conv1.quantize"), -1);
+    assert_int_equal(model_find_node(model, "fc.quantize"), -1);
+    model_destroy(model);
+}
+
 /* A step without training quantizes with the first values of what would be learned. */
 static void test_without_training(void **state) {
     for (int s = 0; s < N_SUBJECTS; s++) {
@@ -306,6 +326,7 @@ static void test_twice_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_deployed_is_simulated),
+        cmocka_unit_test(test_residual_values),
         cmocka_unit_test(test_without_training),
         cmocka_unit_test(test_training_changes_the_model),
         cmocka_unit_test(test_saved_and_loaded),

@@ -102,6 +102,7 @@ static int is_never_negative(const pare_graph *graph, int32_t v) {
     case PARE_OP_GLOBAL_AVG_POOL:
     case PARE_OP_FLATTEN:
     case PARE_OP_SHORTCUT_A:
+    case PARE_OP_QUANTIZE:
         return is_never_negative(graph, node->inputs[0]);
     case PARE_OP_ADD:
         return is_never_negative(graph, node->inputs[0]) &&
@@ -111,16 +112,17 @@ static int is_never_negative(const pare_graph *graph, int32_t v) {
     }
 }
 
-/* The value that v copies. */
-static int32_t root_of(const pare_graph *graph, int32_t v) {
-    while (plan_copies_codes(graph->nodes[v]->op)) {
-        v = graph->nodes[v]->inputs[0];
+int32_t lowbit_root(const pare_graph *graph, int32_t v) {
+    const pare_node *node = graph->nodes[v];
+    while (plan_copies_codes(node->op) &&
+           !(node->op == PARE_OP_QUANTIZE && node->activation.bits != 0)) {
+        node = graph->nodes[node->inputs[0]];
     }
-    return v;
+    return node->index;
 }
 
 static int is_edge(const pare_graph *graph, int32_t node) {
-    return root_of(graph, graph->nodes[node]->inputs[0]) == 0 || plan_is_output(graph, node);
+    return lowbit_root(graph, graph->nodes[node]->inputs[0]) == 0 || plan_is_output(graph, node);
 }
 
 static pare_status add_weight(struct lowbit *lb, const pare_graph *graph,
@@ -156,7 +158,7 @@ static pare_status add_weight(struct lowbit *lb, const pare_graph *graph,
 static void add_value(struct lowbit *lb, const pare_graph *graph, struct lowbit_layer *layer) {
     const int edge = is_edge(graph, layer->node);
     const int bits = edge ? lb->edge_value_bits : lb->activation_bits;
-    const int32_t root = root_of(graph, graph->nodes[layer->node]->inputs[0]);
+    const int32_t root = lowbit_root(graph, graph->nodes[layer->node]->inputs[0]);
     layer->value = -1;
     if (bits == LOWBIT_FLOAT) {
         return;

@@ -145,9 +145,10 @@ struct lowbit_value {
 };
 
 struct lowbit_layer {
-    int32_t node;  /* in the trained graph */
-    int32_t slot;  /* weight: into weights; -1: float */
-    int32_t value; /* into values; -1: float */
+    int32_t node;         /* in the trained graph, and at the end in the folded one */
+    int32_t slot;         /* weight: into weights; -1: float */
+    int32_t value;        /* into values; -1: float */
+    int32_t has_quantize; /* a quantize node of its own lies before it */
 };
 
 struct lowbit {
@@ -186,7 +187,9 @@ extern const pare_method_train lowbit_train;      /* PARE_METHOD_TRAIN */
 extern const pare_method_calibrate lowbit_deploy; /* PARE_METHOD_CALIBRATE_AFTER */
 const void *lowbit_get_extension(const char *id);
 
-/* For lowbit.c and lowbit_deploy.c: the slot's codes from w, its name in messages. */
+/* For lowbit.c and lowbit_deploy.c: the node whose codes v has. */
+int32_t lowbit_root(const pare_graph *graph, int32_t v);
+/* The slot's codes from w, its name in messages. */
 pare_status lowbit_encode(struct lowbit *lb, struct lowbit_weight *slot, const pare_weight *weight,
                           const float *w);
 /* The first grid; *is_dead where all values are 0 and there is none yet. */

@@ -3,7 +3,7 @@
 #include "lowbit.h"
 
 #include <math.h>
-#include <string.h>
+#include <pare/ext/topology.h>
 
 /* What calibration has shown of one value. */
 struct lowbit_seen {
@@ -45,6 +45,68 @@ static void renumber(struct lowbit *lb, const pare_graph *graph) {
 
 /* ---- which value has whose grid ---- */
 
+static int reads(const pare_node *reader, int32_t v) {
+    int found = 0;
+    for (int32_t i = 0; i < reader->n_inputs; i++) {
+        found |= reader->inputs[i] == v;
+    }
+    return found;
+}
+
+static int is_layer_of(const struct lowbit *lb, int32_t node, int32_t value) {
+    int found = 0;
+    for (int32_t k = 0; k < lb->n_layers; k++) {
+        found |= lb->layers[k].node == node && lb->layers[k].value == value;
+    }
+    return found;
+}
+
+/* Does anything but the layers of this slot compute with value v or a copy of it? */
+static int has_other_readers(const struct lowbit *lb, const pare_graph *graph, int32_t v,
+                             int32_t value) {
+    for (int32_t r = v + 1; r < graph->n_nodes; r++) {
+        if (!reads(graph->nodes[r], v)) {
+            continue;
+        }
+        const int is_copy = lowbit_root(graph, r) != r;
+        if (is_copy ? has_other_readers(lb, graph, r, value) : !is_layer_of(lb, r, value)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Puts quantize nodes before the layers that read with fewer bits than others do. */
+static pare_status part_readers(struct lowbit *lb, const pare_graph *graph) {
+    const pare_host_topology *topology = lb->host->get_extension(lb->host, PARE_HOST_TOPOLOGY);
+    for (int32_t k = 0; k < lb->n_layers; k++) {
+        struct lowbit_layer *layer = &lb->layers[k];
+        layer->has_quantize = 0;
+        if (layer->value < 0 || lb->values[layer->value].bits >= lb->residual_bits) {
+            continue;
+        }
+        const int32_t root = lowbit_root(graph, graph->nodes[layer->node]->inputs[0]);
+        if (!has_other_readers(lb, graph, root, layer->value)) {
+            continue;
+        }
+        if (!topology) {
+            lb->host->log(lb->host, PARE_LOG_WARN,
+                          "%s: this host puts no nodes into a graph, so all readers share the "
+                          "layer's grid",
+                          graph->nodes[root]->name);
+            continue;
+        }
+        int32_t quantize;
+        pare_status status = topology->insert_quantize(lb->host, graph, layer->node, 0, &quantize);
+        if (status < 0) {
+            return status;
+        }
+        layer->has_quantize = 1;
+        renumber(lb, graph);
+    }
+    return PARE_OK;
+}
+
 /* Fills plan, seen and wanted for the graph as it is now. */
 static pare_status plan_values(struct lowbit *lb, const pare_graph *graph) {
     const pare_host *host = lb->host;
@@ -67,6 +129,9 @@ static pare_status plan_values(struct lowbit *lb, const pare_graph *graph) {
     }
     for (int32_t k = 0; k < lb->n_layers; k++) {
         const int32_t in = graph->nodes[lb->layers[k].node]->inputs[0];
+        if (lb->layers[k].has_quantize) {
+            lb->plan.root[in] = in;
+        }
         if (lb->plan.root[in] != PLAN_FLOAT && lb->layers[k].value >= 0) {
             lb->wanted[lb->plan.root[in]] = lb->layers[k].value;
         }
@@ -134,7 +199,10 @@ static pare_status deploy_begin(void *instance, const pare_graph *graph) {
         return status;
     }
     renumber(lb, graph);
-    status = plan_values(lb, graph);
+    status = part_readers(lb, graph);
+    if (status == PARE_OK) {
+        status = plan_values(lb, graph);
+    }
     return status == PARE_OK ? set_learned(lb, graph, &left) : status;
 }
 

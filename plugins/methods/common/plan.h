@@ -28,7 +28,8 @@ struct plan {
 pare_status plan_init(const pare_host *host, const pare_graph *graph, struct plan *plan);
 void plan_clear(struct plan *plan);
 
-/* max_pool, flatten, shortcut_a: the value has its input's codes. */
+/* max_pool, flatten, shortcut_a, and quantize as long as it has no grid: the value has its input's
+ * codes. */
 int plan_copies_codes(pare_op op);
 
 /* Is the value of layer `node`, or of the relu behind it, the graph's output (or on its way there
