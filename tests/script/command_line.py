@@ -139,7 +139,7 @@ def models(folder):
 def benchmarks():
     wanted = ["backend", "isa", "precision", "threads", "batch", "median_ns", "p90_ns", "peak_gmacs",
               "fraction_of_peak", "bytes_activations"]
-    for precision in ["fp32", "int8", "binary"]:
+    for precision in ["fp32", "int8", "binary-weights", "binary"]:
         rows = rows_of(succeeds("bench", "--model", "lenet300", "--precision", precision, "--backend",
                                 "ref", "--profile", "quick", "--format", "csv"))
         check(len(rows) == 1, f"bench: {len(rows)} rows")

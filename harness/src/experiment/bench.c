@@ -6,9 +6,8 @@
 #include "core/rng.h"
 #include "experiment/arm.h"
 #include "experiment/fill.h"
-#include "experiment/pipeline.h"
+#include "experiment/precision.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,109 +54,6 @@ static float *seeded_images(const struct dataset *ds) {
     return images;
 }
 
-/* ---- precisions ---- */
-
-static const struct precision {
-    const char *name;
-    int bits;              /* of ptq; 0: none */
-    int inner_weight_bits; /* 2: ternary, 1: binary, on all but the first and last layer; 0: as ptq
-                            */
-} precisions[] = {
-    {"fp32", 0, 0}, {"int8", 8, 0},    {"int4", 4, 0},
-    {"int2", 2, 0}, {"ternary", 8, 2}, {"binary", 8, 1},
-};
-
-static const struct precision *find_precision(const char *name, struct error *err) {
-    for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++) {
-        if (strcmp(precisions[i].name, name) == 0)
-            return &precisions[i];
-    }
-    error_set(err, PARE_E_ARG,
-              "precision is \"%s\", wanted fp32, int8, int4, int2, ternary or binary", name);
-    return NULL;
-}
-
-/* Ternary: 0 below 0.7 E|w| (Li et al. 2016, eq. 6); binary: sign. Scale E|w| of what is kept. */
-static void low_bit_channel(const float *w, int64_t n, int bits, int16_t *codes, float *scale) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += fabs((double)w[i]);
-    double threshold = bits == 2 ? 0.7 * sum / (double)n : -1;
-    double kept = 0, n_kept = 0;
-    for (int64_t i = 0; i < n; i++) {
-        int keep = fabs((double)w[i]) > threshold;
-        codes[i] = (int16_t)(!keep ? 0 : w[i] < 0 ? -1 : 1);
-        kept += keep ? fabs((double)w[i]) : 0;
-        n_kept += keep;
-    }
-    *scale = n_kept > 0 && kept > 0 ? (float)(kept / n_kept) : 1;
-}
-
-static pare_status low_bit_weight(struct model *model, const pare_weight *w, int bits,
-                                  struct error *err) {
-    int64_t n_channels = w->dims[0], n = w->n_elems / n_channels;
-    int16_t *codes = alloc_array((size_t)w->n_elems, sizeof *codes);
-    float *scales = alloc_array((size_t)n_channels, sizeof *scales);
-    pare_status status = PARE_E_NOMEM;
-    if (codes && scales) {
-        for (int64_t c = 0; c < n_channels; c++)
-            low_bit_channel(w->data + c * n, n, bits, codes + c * n, &scales[c]);
-        pare_quant quant = {.bits = bits,
-                            .qmin = -1,
-                            .qmax = 1,
-                            .axis = 0,
-                            .n = (int32_t)n_channels,
-                            .scale = scales};
-        status = model_set_weight_quant(model, w->index, &quant, codes, err);
-    } else {
-        error_set(err, PARE_E_NOMEM, "out of memory for %s", w->name);
-    }
-    free(scales);
-    free(codes);
-    return status;
-}
-
-static pare_status lower_inner_layers(struct model *model, int bits, struct error *err) {
-    const pare_graph *g = &model->graph;
-    int32_t first = -1, last = -1;
-    for (int32_t i = 0; i < g->n_nodes; i++) {
-        if (g->nodes[i]->op == PARE_OP_CONV2D || g->nodes[i]->op == PARE_OP_LINEAR) {
-            first = first < 0 ? i : first;
-            last = i;
-        }
-    }
-    for (int32_t i = first + 1; i < last; i++) {
-        const pare_weight *w = g->nodes[i]->weights[PARE_ROLE_WEIGHT];
-        if ((g->nodes[i]->op == PARE_OP_CONV2D || g->nodes[i]->op == PARE_OP_LINEAR) &&
-            low_bit_weight(model, w, bits, err) != PARE_OK)
-            return err->status;
-    }
-    return PARE_OK;
-}
-
-static pare_status quantize(struct model *model, const struct dataset *ds,
-                            const struct precision *precision, const struct bench_options *options,
-                            const struct registry *reg, struct error *err) {
-    struct param_input inputs[] = {
-        {.name = "bits", .kind = INPUT_NUMBER, .is_integer = 1, .number = precision->bits},
-        {.name = "calibration_samples",
-         .kind = INPUT_NUMBER,
-         .is_integer = 1,
-         .number = N_SEEDED_IMAGES},
-    };
-    struct step_spec step = {"ptq", 2, inputs};
-    struct pipeline_spec spec = {1, &step, 0};
-    struct pipeline *pipeline;
-    if (pipeline_resolve(&spec, reg, err, &pipeline) != PARE_OK)
-        return err->status;
-    struct pipeline_env env = {.ds = ds, .seed = options->seed};
-    pare_status status = pipeline_apply(pipeline, &env, model, err, NULL);
-    pipeline_destroy(pipeline);
-    if (status == PARE_OK && precision->inner_weight_bits)
-        status = lower_inner_layers(model, precision->inner_weight_bits, err);
-    return status;
-}
-
 /* ---- the measurement ---- */
 
 struct bench {
@@ -172,7 +68,7 @@ struct bench {
 static pare_status prepare(struct bench *b, const struct model *model, const struct registry *reg,
                            const struct bench_options *options, int32_t samples,
                            struct error *err) {
-    const struct precision *precision = find_precision(options->precision, err);
+    const struct precision *precision = precision_find(options->precision, err);
     if (!precision)
         return err->status;
     if (seeded_dataset(&model->graph, options->seed, err, &b->ds) != PARE_OK ||
@@ -185,7 +81,8 @@ static pare_status prepare(struct bench *b, const struct model *model, const str
         return error_set(err, PARE_E_ARG,
                          "the model is quantized already: leave out --precision %s",
                          precision->name);
-    if (precision->bits && quantize(b->model, &b->ds, precision, options, reg, err) != PARE_OK)
+    if (precision->bits && precision_apply(precision, b->model, &b->ds, N_SEEDED_IMAGES,
+                                           options->seed, reg, err) != PARE_OK)
         return err->status;
     if (topology_create(err, &b->topo) != PARE_OK ||
         topology_of_kind(b->topo, options->cores, err, &b->cores) != PARE_OK ||

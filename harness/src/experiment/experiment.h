@@ -129,8 +129,7 @@ pare_status experiment_infer_split(struct instance *backend, void *executable, i
 
 /* `pare bench`: one model on one arm, no data needed (seeded inputs); fills the record. */
 struct bench_options {
-    const char *backend, *scenario, *isa,
-        *precision; /* precision: fp32, int8, int4, int2, ternary, binary */
+    const char *backend, *scenario, *isa, *precision; /* see experiment/precision.h */
     int32_t threads, batch;
     enum latency_profile profile;
     uint64_t seed;
