@@ -200,7 +200,7 @@ function pare.grid(alternatives) end
 ---@field pipelines pare.Step[][]
 ---@field seeds? integer|integer[]
 ---@field arms? pare.Arms|pare.Arms[]
----@field counters? string[]
+---@field counters? string[] groups ("ipc", "cache", "branch", "tlb", "stall", "model", "kernel") or events
 ---@field checkpoint? string saves each trial's model under this name
 ---@field on_trial? fun(trial: pare.Trial): boolean?
 ---@field on_record? fun(record: table, propose: fun(pipeline: pare.Step[]): integer)

@@ -46,7 +46,7 @@ static const struct {
                    {"PAPI_TOT_INS", 9000},
                    {"PAPI_L1_DCM", 70},
                    {"PAPI_BR_MSP", 3},
-                   {"rapl:::PKG", 123456}};
+                   {"rapl:::PACKAGE_ENERGY:PACKAGE0", 123456}};
 
 static int fake_init(void *context, char version[32], char *why, size_t why_size) {
     struct fake *f = context;
@@ -196,7 +196,7 @@ static const char *absence_of(const struct counters *set, size_t k) {
 
 static void hardware_events_are_read(void **state) {
     static const char *const events[] = {"PAPI_TOT_CYC", "PAPI_TOT_INS", "sde:::pare::MACS",
-                                         "rapl:::PKG"};
+                                         "rapl:::PACKAGE_ENERGY:PACKAGE0"};
     struct fake f = {.has_pmu = 1, .has_sde = 1, .has_rapl = 1, .slots = 4, .n_threads = 1};
     struct papi_api api = fake_api(&f);
     struct counters *set = open_set(&api, events, 4);
@@ -476,7 +476,7 @@ static void software_events_count_the_process(void **state) {
     (void)state;
     for (int by_perf = 0; by_perf <= 1; by_perf++) {
         struct soft_counter counters[N_SOFT];
-        int64_t before[N_SOFT] = {0}, after[N_SOFT] = {0};
+        struct soft_reading before[N_SOFT] = {{0}}, after[N_SOFT] = {{0}};
         int works[N_SOFT];
         char why[160] = "";
         pthread_t thread;
@@ -498,18 +498,109 @@ static void software_events_count_the_process(void **state) {
             if (works[k])
                 assert_true(soft_read(&counters[k], &after[k], why, sizeof why));
             print_message("%s %s %lld (perf_event: %d)\n", names[k], works[k] ? "" : why,
-                          (long long)(after[k] - before[k]), counters[k].fds != NULL);
+                          (long long)(after[k].value - before[k].value), counters[k].fds != NULL);
             soft_close(&counters[k]);
         }
         assert_int_equal(works[SOFT_MIGRATIONS] && !by_perf, 0);
         assert_true(works[SOFT_PAGE_FAULTS] && works[SOFT_CONTEXT_SWITCHES] &&
                     works[SOFT_TASK_CLOCK]);
-        assert_in_range(after[SOFT_PAGE_FAULTS] - before[SOFT_PAGE_FAULTS], 2 * FAULT_PAGES,
-                        2 * FAULT_PAGES + SPARE_FAULTS);
-        assert_in_range(after[SOFT_CONTEXT_SWITCHES] - before[SOFT_CONTEXT_SWITCHES], 10, 100000);
-        assert_true(after[SOFT_TASK_CLOCK] - before[SOFT_TASK_CLOCK] > 500000);
+        assert_in_range(after[SOFT_PAGE_FAULTS].value - before[SOFT_PAGE_FAULTS].value,
+                        2 * FAULT_PAGES, 2 * FAULT_PAGES + SPARE_FAULTS);
+        assert_in_range(after[SOFT_CONTEXT_SWITCHES].value - before[SOFT_CONTEXT_SWITCHES].value,
+                        10, 100000);
+        assert_true(after[SOFT_TASK_CLOCK].value - before[SOFT_TASK_CLOCK].value > 500000);
     }
     assert_int_equal(soft_find("page_fault"), SOFT_NONE);
+}
+
+static void put_reading(int fd, uint64_t value, uint64_t enabled_ns, uint64_t running_ns) {
+    const uint64_t got[3] = {value, enabled_ns, running_ns};
+    assert_int_equal(write(fd, got, sizeof got), sizeof got);
+}
+
+/* Readings as perf_event gives them, through a pipe: summed over threads, and refused when an event
+ * did not count for as long as it was enabled. */
+static void counts_of_part_of_the_time_are_refused(void **state) {
+    int ends[2], fds[2];
+    char why[160] = "";
+    struct soft_reading got = {.value = 77};
+    struct soft_counter counter = {.event = SOFT_MIGRATIONS, .fds = fds, .n_fds = 2};
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    fds[0] = fds[1] = ends[0];
+    put_reading(ends[1], 5, 1000, 1000);
+    put_reading(ends[1], 8, 400, 400);
+    assert_true(soft_read(&counter, &got, why, sizeof why));
+    assert_int_equal(got.value, 13);
+    assert_int_equal(got.enabled_ns, 1400);
+    assert_int_equal(got.running_ns, 1400);
+    put_reading(ends[1], 5, 1000, 1000);
+    put_reading(ends[1], 8, 400, 399);
+    got.value = 77;
+    assert_false(soft_read(&counter, &got, why, sizeof why));
+    assert_string_equal(why, "multiplexed: counted 399 of 400 ns");
+    assert_int_equal(got.value, 77);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* ---- groups and metrics ---- */
+
+static void groups_become_events(void **state) {
+    static const char *const names[] = {"page_faults", "branch", "ipc", "PAPI_BR_MSP", "kernel"};
+    static const char *const wanted[] = {"page_faults",  "PAPI_BR_INS",  "PAPI_BR_MSP",
+                                         "PAPI_TOT_INS", "PAPI_TOT_CYC", "context_switches",
+                                         "migrations",   "task_clock_ns"};
+    const char **events = NULL;
+    size_t n = 0;
+    struct error err = {0};
+    (void)state;
+    assert_int_equal(counters_expand(names, 5, &err, &events, &n), PARE_OK);
+    assert_int_equal(n, sizeof wanted / sizeof *wanted);
+    for (size_t k = 0; k < n; k++)
+        assert_string_equal(events[k], wanted[k]);
+    free(events);
+    assert_int_equal(counters_expand(NULL, 0, &err, &events, &n), PARE_OK);
+    assert_int_equal(n, 0);
+    free(events);
+}
+
+static double metric(const struct counters *set, const char *name) {
+    size_t n;
+    const struct counter_metric *all = counters_metrics(&n);
+    double value = -77;
+    for (size_t k = 0; k < n; k++) {
+        if (strcmp(all[k].name, name) == 0)
+            return counters_metric(set, &all[k], &value) ? value : -1;
+    }
+    fail_msg("no metric %s", name);
+    return 0;
+}
+
+static void metrics_are_ratios_of_events(void **state) {
+    static const char *const events[] = {"PAPI_TOT_CYC", "PAPI_TOT_INS", "PAPI_L1_DCM",
+                                         "sde:::pare::MACS", "sde:::pare::WEIGHT_BYTES"};
+    struct fake f = {.has_pmu = 1, .has_sde = 1, .slots = 2, .n_threads = 1};
+    struct papi_api api = fake_api(&f);
+    struct counters *set = open_set(&api, events, 5);
+    struct error err = {0};
+    int64_t enabled_ns, running_ns;
+    (void)state;
+    assert_true(metric(set, "ipc") == -1); /* nothing has run: no value, and not 0 */
+    for (size_t pass = 0; pass < counters_n_passes(set); pass++) {
+        assert_int_equal(counters_start(set, pass, &err), PARE_OK);
+        counters_sde_add(set, SDE_MACS, 1000);
+        counters_sde_add(set, SDE_WEIGHT_BYTES, 500);
+        assert_int_equal(counters_stop(set, pass, &err), PARE_OK);
+    }
+    assert_true(metric(set, "ipc") == 9000.0 / 5000);
+    assert_true(metric(set, "l1d_mpki") == 1000.0 * 70 / 9000);
+    assert_true(metric(set, "bytes_per_mac") == 0.5);
+    assert_true(metric(set, "macs_per_cycle") == 0.2);
+    assert_true(metric(set, "llc_mpki") == -1); /* not asked for */
+    assert_true(metric(set, "branch_mpki") == -1);
+    assert_false(counters_times(set, &enabled_ns, &running_ns)); /* no software event told */
+    counters_close(set);
 }
 
 /* Trials run in child processes: a child counts for itself, also after its parent has used PAPI. */
@@ -586,6 +677,9 @@ int main(void) {
         cmocka_unit_test(real_papi_reads_the_exported_counter),
         cmocka_unit_test(real_hardware_events_count_or_say_why),
         cmocka_unit_test(software_events_count_the_process),
+        cmocka_unit_test(counts_of_part_of_the_time_are_refused),
+        cmocka_unit_test(groups_become_events),
+        cmocka_unit_test(metrics_are_ratios_of_events),
         cmocka_unit_test(children_count_for_themselves),
         cmocka_unit_test(misuse_is_refused),
     };

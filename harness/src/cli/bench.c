@@ -40,6 +40,18 @@ static const struct view_column bench_view[] = {
     {NULL, COL_binding, NULL, NULL, NULL},
     {NULL, COL_stop_rule, NULL, NULL, NULL},
     {NULL, COL_disturbed, NULL, NULL, NULL},
+    {NULL, COL_counters_status, NULL, NULL, NULL},
+    {NULL, COL_cycles, NULL, NULL, NULL},
+    {NULL, COL_instructions, NULL, NULL, NULL},
+    {NULL, COL_ipc, NULL, NULL, NULL},
+    {NULL, COL_macs_executed, NULL, NULL, NULL},
+    {NULL, COL_gmacs, NULL, NULL, NULL},
+    {NULL, COL_bytes_per_mac, NULL, NULL, NULL},
+    {NULL, COL_page_faults, NULL, NULL, NULL},
+    {NULL, COL_context_switches, NULL, NULL, NULL},
+    {NULL, COL_energy_uj, NULL, NULL, NULL},
+    {NULL, COL_energy_method, NULL, NULL, NULL},
+    {NULL, COL_counters_json, NULL, NULL, NULL},
 };
 
 static pare_status read_options(const struct cli *cli, struct error *err,
@@ -90,8 +102,21 @@ static pare_status bench_all(const struct cli *cli, const struct model *model,
     return status;
 }
 
+/* Splits "a,b" in place: the pieces, malloc'd, lie in `list`. */
+static pare_status split(char *list, struct error *err, const char ***pieces, size_t *n) {
+    char *rest = NULL;
+    *pieces = list ? alloc_array(strlen(list) + 1, sizeof **pieces) : NULL;
+    if (!*pieces)
+        return error_set(err, PARE_E_NOMEM, "out of memory");
+    for (char *name = strtok_r(list, ",", &rest); name; name = strtok_r(NULL, ",", &rest))
+        (*pieces)[(*n)++] = name;
+    return PARE_OK;
+}
+
 int bench_command(struct cli *cli) {
     struct error err;
+    char *counters = strdup(cli_value(cli, "counters", ""));
+    const char **counter_names = NULL;
     struct bench_options options;
     struct registry *reg = NULL;
     struct model *model = NULL;
@@ -103,6 +128,9 @@ int bench_command(struct cli *cli) {
     if (status == PARE_OK)
         status = read_options(cli, &err, &options);
     if (status == PARE_OK)
+        status = split(counters, &err, &counter_names, &options.n_counters);
+    options.counters = counter_names;
+    if (status == PARE_OK)
         status = cli_model(cli, name, options.seed, &err, &model, &is_trained);
     if (status == PARE_OK)
         status = cli_registry(cli, &err, &reg);
@@ -110,5 +138,7 @@ int bench_command(struct cli *cli) {
         status = bench_all(cli, model, reg, &options, &err);
     registry_destroy(reg);
     model_destroy(model);
+    free(counter_names);
+    free(counters);
     return status ? cli_fail(cli, &err) : CLI_DONE;
 }

@@ -36,6 +36,10 @@ static const struct flag bench_flags[] = {
     {"scenario", "single|multi|offline", "Default: single.", 0},
     {"cache", "hot|cold-weights|cold-all", "What is in the caches when a query begins.", 0},
     {"cores", "any|big|mid|LITTLE", "Kind of cores to run on; default: any, big ones first.", 0},
+    {"counters", "NAME,..",
+     "Events or groups to count beside those always tried: ipc, cache, branch, "
+     "tlb, stall, model, kernel, PAPI events. Shown in csv and json.",
+     0},
     {"profile", "quick|default|mlperf", "How long to time; default: default.", 0},
     {"seed", "N", "Seed of inputs, and of weights for a network by name; default: 1.", 0},
     END};

@@ -73,9 +73,9 @@ static void say_counters(struct report *r) {
     const int works[] = {s.papi_library, s.papi_hardware, s.papi_sde, s.software_events, s.energy};
     static const char *const names[] = {"PAPI", "hardware events", "software-defined events (sde)",
                                         "kernel software events", "energy"};
+    const char *const notes[] = {s.papi_version, "", "", "", s.energy_method};
     for (int k = 0; k < 5; k++)
-        say(r, "counters", names[k], works[k] ? (k == 0 ? s.papi_version : "") : s.why[k], "%s",
-            works[k] ? "yes" : "no");
+        say(r, "counters", names[k], works[k] ? notes[k] : s.why[k], "%s", works[k] ? "yes" : "no");
 }
 
 static void say_backends(struct report *r, const struct registry *reg) {

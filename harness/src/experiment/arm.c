@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "experiment/arm.h"
+#include "experiment/arm_internal.h"
 
 #include "core/alloc.h"
-#include "measure/counters.h"
 #include "measure/machine.h"
 #include "measure/machine_watch.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,15 +33,6 @@ int64_t arm_rotation_bytes(enum cache_state cache, const struct topology *topo) 
     return cache == CACHE_HOT ? 0 : 2 * (largest > 0 ? largest : INT64_C(32) << 20);
 }
 
-/* Inputs of queries. Hot or where only weights are cold: query i gets block i. Cold: whichever arm
- * asks gets the next block of a store that is twice as large as the caches. */
-struct inputs {
-    const float *images; /* (n_blocks, samples_per_query,H,W,C) */
-    int64_t n_blocks, block_elems;
-    float *store; /* what it owns; NULL where inputs are the request's */
-    int64_t turn; /* of the store */
-};
-
 static pare_status make_inputs(const struct arm_request *r, struct error *err,
                                struct inputs *inputs) {
     int64_t n_blocks = r->n_images / r->samples_per_query;
@@ -63,16 +52,7 @@ static pare_status make_inputs(const struct arm_request *r, struct error *err,
     return PARE_OK;
 }
 
-/* One deployment as something that can be queried again and again. */
-struct querier {
-    struct deployment *dep;
-    const struct arm_request *request;
-    struct inputs *inputs;
-    float *output; /* (samples_per_query,n_outputs) */
-    struct error err;
-};
-
-static pare_status query(void *context, int64_t i) {
+pare_status arm_query(void *context, int64_t i) {
     struct querier *q = context;
     struct inputs *inputs = q->inputs;
     int64_t block = (inputs->store ? inputs->turn++ : i) % inputs->n_blocks;
@@ -183,7 +163,7 @@ static void record_disturbance(struct record *rec, const struct machine_state *b
 static void add_turn(struct turns *turns, struct querier *querier, size_t against) {
     turns->arms[turns->n++] = (struct latency_arm){
         .context = querier,
-        .query = query,
+        .query = arm_query,
         .samples_per_query = turns->request->samples_per_query,
         .against = against,
         .prepare = turns->request->cache == CACHE_COLD_WEIGHTS ? warm_inputs : NULL,
@@ -233,107 +213,6 @@ static pare_status measure_latency(const struct arm_request *r, struct querier *
     return PARE_OK;
 }
 
-/* ---- counters ---- */
-
-static const struct {
-    const char *event;
-    enum column col;
-} counted_columns[] = {
-    {"PAPI_TOT_CYC", COL_cycles},
-    {"PAPI_TOT_INS", COL_instructions},
-    {"PAPI_L1_DCM", COL_l1d_misses},
-    {"PAPI_L2_TCM", COL_l2_misses},
-    {"PAPI_L3_TCM", COL_llc_misses},
-    {"PAPI_BR_MSP", COL_branch_misses},
-    {"page_faults", COL_page_faults},
-    {"context_switches", COL_context_switches},
-    {"sde:::pare::MACS", COL_macs_executed},
-};
-enum { N_COUNTED = sizeof counted_columns / sizeof *counted_columns, COUNTED_QUERIES = 20 };
-
-static int has_column(const char *event) {
-    for (size_t k = 0; k < N_COUNTED; k++) {
-        if (strcmp(event, counted_columns[k].event) == 0)
-            return 1;
-    }
-    return 0;
-}
-
-static pare_status count_pass(struct counters *set, size_t pass, struct querier *q,
-                              struct error *err) {
-    const struct deployment *dep = q->dep;
-    int64_t samples = q->request->samples_per_query;
-    if (counters_start(set, pass, err) != PARE_OK)
-        return err->status;
-    pare_status status = PARE_OK;
-    for (int64_t i = 0; i < COUNTED_QUERIES && status == PARE_OK; i++) {
-        status = query(q, i);
-        int64_t runs = (samples + dep->max_batch - 1) / dep->max_batch;
-        counters_sde_add(set, SDE_MACS, dep->macs * samples);
-        counters_sde_add(set, SDE_WEIGHT_BYTES, dep->weight_bytes * runs);
-        counters_sde_add(set, SDE_KERNEL_CALLS, dep->info->n_kernels * runs);
-        counters_sde_add(set, SDE_FALLBACK_OPS, dep->n_fallback * runs);
-    }
-    struct error stop_err;
-    pare_status stopped = counters_stop(set, pass, &stop_err);
-    if (status != PARE_OK) {
-        *err = q->err;
-        return status;
-    }
-    if (stopped != PARE_OK)
-        *err = stop_err;
-    return stopped;
-}
-
-static void record_counters(struct record *rec, struct counters *set, const char *const *events,
-                            size_t n_events, double n_samples) {
-    json_t *others = json_object();
-    for (size_t k = 0; k < n_events; k++) {
-        int64_t value;
-        const char *reason;
-        if (!counters_value(set, k, &value, &reason))
-            continue;
-        double mean = (double)value / n_samples;
-        if (k < N_COUNTED)
-            record_set_real(rec, counted_columns[k].col, mean);
-        else
-            json_object_set_new(others, events[k], json_real(mean));
-    }
-    if (json_object_size(others) > 0) {
-        char *text = json_dumps(others, JSON_COMPACT);
-        record_set(rec, COL_counters_json, text ? text : "");
-        free(text);
-    }
-    json_decref(others);
-    record_set(rec, COL_counters_status, counters_status(set));
-    record_set_int(rec, COL_counters_samples, (int64_t)n_samples);
-}
-
-static pare_status measure_counters(const struct arm_request *r, struct querier *subject,
-                                    struct error *err, struct record *rec) {
-    const char **events = alloc_array(N_COUNTED + r->n_events, sizeof *events);
-    if (!events)
-        return error_set(err, PARE_E_NOMEM, "out of memory");
-    size_t n = 0;
-    for (size_t k = 0; k < N_COUNTED; k++)
-        events[n++] = counted_columns[k].event;
-    for (size_t k = 0; k < r->n_events; k++) {
-        if (!has_column(r->events[k]))
-            events[n++] = r->events[k];
-    }
-    struct counters *set = NULL;
-    pare_status status = counters_open(events, n, err, &set);
-    for (size_t pass = 0; status == PARE_OK && pass < counters_n_passes(set); pass++)
-        status = count_pass(set, pass, subject, err);
-    if (status == PARE_OK)
-        record_counters(rec, set, events, n, (double)COUNTED_QUERIES * r->samples_per_query);
-    else
-        error_prefix(err, "counters");
-    counters_close(set);
-    free(events);
-    return status;
-}
-
 pare_status arm_measure(const struct arm_request *r, struct error *err, struct record *rec) {
     if (r->n_images < r->samples_per_query)
         return error_set(err, PARE_E_RANGE, "a query takes %d images, and there are %lld",
@@ -354,7 +233,7 @@ pare_status arm_measure(const struct arm_request *r, struct error *err, struct r
         status = measure_latency(r, &subject, r->baseline ? &baseline : NULL,
                                  r->control ? &control : NULL, err, rec);
     if (status == PARE_OK)
-        status = measure_counters(r, &subject, err, rec);
+        status = arm_count(&subject, err, rec);
     free(inputs.store);
     free(output);
     return status;

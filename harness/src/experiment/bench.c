@@ -113,7 +113,9 @@ static pare_status measure(struct bench *b, const struct model *model, const str
                                   .threads = options->threads,
                                   .profile = options->profile,
                                   .seed = options->seed,
-                                  .macs_dense = counts.macs_dense};
+                                  .macs_dense = counts.macs_dense,
+                                  .events = options->counters,
+                                  .n_events = options->n_counters};
     fill_execution(rec, b->dep);
     record_set(rec, COL_binding, pool_binding(b->pool));
     if (fill_size(rec, b->model, model, err) != PARE_OK)

@@ -135,6 +135,8 @@ struct bench_options {
     uint64_t seed;
     enum cache_state cache;
     enum core_kind cores;
+    const char *const *counters; /* (n_counters) events or groups, beside those with a column */
+    size_t n_counters;
 };
 pare_status experiment_bench(const struct model *model, const struct registry *reg,
                              const struct bench_options *options, struct error *err,

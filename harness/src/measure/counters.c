@@ -12,7 +12,6 @@
 enum { MAX_EVENTS = 256, MAX_IN_GROUP = 32, REASON_BYTES = 224 };
 
 static const char NOT_RUN[] = "not measured: its pass has not run";
-static const char CPU_COMPONENT[] = "perf_event";
 
 enum event_kind { EVENT_ABSENT, EVENT_SOFT, EVENT_SDE, EVENT_PAPI };
 
@@ -25,7 +24,8 @@ struct event {
     size_t pass;
     int has_value;
     int64_t value;
-    char reason[REASON_BYTES]; /* why it is absent */
+    int64_t enabled_ns, running_ns; /* of the last run; 0 where nothing tells */
+    char reason[REASON_BYTES];      /* why it is absent */
 };
 
 /* Events of one PAPI component that count together. */
@@ -76,7 +76,7 @@ __attribute__((format(printf, 2, 3))) static void make_absent(struct event *even
 static void component_of(const char *name, char component[32]) {
     const char *end = strstr(name, ":::");
     if (end == NULL)
-        snprintf(component, 32, "%s", CPU_COMPONENT);
+        snprintf(component, 32, "%s", PAPI_CPU_COMPONENT);
     else
         snprintf(component, 32, "%.*s", (int)(end - name < 31 ? end - name : 31), name);
 }
@@ -133,7 +133,7 @@ static void open_papi_event(struct counters *set, struct event *event) {
         return;
     }
     if (!set->papi->component(set->papi->context, component, why, sizeof why)) {
-        if (strcmp(component, CPU_COMPONENT) == 0)
+        if (strcmp(component, PAPI_CPU_COMPONENT) == 0)
             make_absent(event, "no hardware counters here (%s)", why);
         else
             make_absent(event, "%s", why);
@@ -189,7 +189,7 @@ static void open_event(struct counters *set, struct event *event) {
     }
 }
 
-static int start_papi(const struct papi_api *papi, char version[32], char *why, size_t why_size) {
+int papi_start(const struct papi_api *papi, char version[32], char *why, size_t why_size) {
     if (papi != NULL)
         return papi->init(papi->context, version, why, why_size);
     version[0] = '\0';
@@ -212,7 +212,7 @@ pare_status counters_open_by(const struct papi_api *papi, const char *const *eve
     set->groups = alloc_array(n_events, sizeof *set->groups);
     if (set->events == NULL || set->groups == NULL)
         goto no_memory;
-    if (start_papi(papi, version, set->papi_why, sizeof set->papi_why))
+    if (papi_start(papi, version, set->papi_why, sizeof set->papi_why))
         set->papi = papi;
     for (size_t k = 0; k < n_events; k++) {
         set->events[k].name = alloc_printf("%s", events[k]);
@@ -268,7 +268,7 @@ static void fail_group(struct counters *set, struct group *group, const char *wh
  * much as they did, so there is none. */
 static int counts_one_thread(struct counters *set, struct group *group) {
     int n = set->papi->n_threads(set->papi->context);
-    if (strcmp(group->component, CPU_COMPONENT) != 0 || n <= 1)
+    if (strcmp(group->component, PAPI_CPU_COMPONENT) != 0 || n <= 1)
         return 1;
     for (size_t i = 0; i < group->n_events; i++)
         make_absent(group->events[i],
@@ -326,7 +326,7 @@ pare_status counters_start(struct counters *set, size_t pass, struct error *err)
 }
 
 static void stop_own(struct counters *set, struct event *event) {
-    int64_t now;
+    struct soft_reading now;
     char why[160];
     if (event->kind == EVENT_SDE) {
         event->value = set->sde[event->sde] - event->sde_at_start;
@@ -335,7 +335,9 @@ static void stop_own(struct counters *set, struct event *event) {
     if (event->kind != EVENT_SOFT)
         return;
     if (soft_read(&event->soft, &now, why, sizeof why)) {
-        event->value = now - event->soft.at_start;
+        event->value = now.value - event->soft.at_start.value;
+        event->enabled_ns = now.enabled_ns - event->soft.at_start.enabled_ns;
+        event->running_ns = now.running_ns - event->soft.at_start.running_ns;
         event->has_value = 1;
     } else {
         make_absent(event, "%s", why);
@@ -401,6 +403,30 @@ int counters_value(const struct counters *set, size_t k, int64_t *value, const c
     return event->has_value;
 }
 
+int counters_value_of(const struct counters *set, const char *event, int64_t *value) {
+    const char *reason;
+    for (size_t k = 0; k < set->n_events; k++) {
+        if (strcmp(set->events[k].name, event) == 0)
+            return counters_value(set, k, value, &reason);
+    }
+    return 0;
+}
+
+/* Events of one run are enabled together, so the longest stands for all. */
+int counters_times(const struct counters *set, int64_t *enabled_ns, int64_t *running_ns) {
+    int known = 0;
+    *enabled_ns = *running_ns = 0;
+    for (size_t k = 0; k < set->n_events; k++) {
+        const struct event *event = &set->events[k];
+        if (!event->has_value || event->enabled_ns <= *enabled_ns)
+            continue;
+        *enabled_ns = event->enabled_ns;
+        *running_ns = event->running_ns;
+        known = 1;
+    }
+    return known;
+}
+
 /* "A, B: reason": the events without a value that share event k's reason, if k is the first of
  * them. */
 static void print_absent(FILE *out, const struct counters *set, size_t k, int is_first) {
@@ -434,43 +460,4 @@ const char *counters_status(struct counters *set) {
     free(set->status);
     set->status = text;
     return n_bytes > 0 ? text : "ok";
-}
-
-static int probe_component(const struct papi_api *papi, const struct counters_support *support,
-                           const char *name, char why[256]) {
-    if (!support->papi_library) {
-        snprintf(why, 256, "%s", support->why[0]);
-        return 0;
-    }
-    return papi->component(papi->context, name, why, 256);
-}
-
-static void probe_energy(const struct papi_api *papi, struct counters_support *support,
-                         char why[256]) {
-    char rapl[120] = "", powercap[120] = "";
-    if (!support->papi_library) {
-        snprintf(why, 256, "%s", support->why[0]);
-        return;
-    }
-    support->energy = papi->component(papi->context, "rapl", rapl, sizeof rapl) ||
-                      papi->component(papi->context, "powercap", powercap, sizeof powercap);
-    if (!support->energy)
-        snprintf(why, 256, "%s; %s", rapl, powercap);
-}
-
-void counters_probe_by(const struct papi_api *papi, struct counters_support *support) {
-    struct soft_counter soft;
-    memset(support, 0, sizeof *support);
-    support->papi_library =
-        start_papi(papi, support->papi_version, support->why[0], sizeof support->why[0]);
-    support->papi_hardware = probe_component(papi, support, CPU_COMPONENT, support->why[1]);
-    support->papi_sde = probe_component(papi, support, "sde", support->why[2]);
-    support->software_events =
-        soft_open(&soft, SOFT_MIGRATIONS, 1, support->why[3], sizeof support->why[3]);
-    soft_close(&soft);
-    probe_energy(papi, support, support->why[4]);
-}
-
-void counters_probe(struct counters_support *support) {
-    counters_probe_by(papi_real(), support);
 }

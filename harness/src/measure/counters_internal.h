@@ -28,10 +28,20 @@ struct papi_api {
 /* The real one; NULL in a build without PAPI. */
 const struct papi_api *papi_real(void);
 
+/* PAPI's component for the processor's own counters. */
+#define PAPI_CPU_COMPONENT "perf_event"
+
+/* 1 if PAPI works; otherwise 0 and why. `papi` may be NULL. */
+int papi_start(const struct papi_api *papi, char version[32], char *why, size_t why_size);
+
 /* The public functions by a given PAPI, which may be NULL. */
 pare_status counters_open_by(const struct papi_api *papi, const char *const *events,
                              size_t n_events, struct error *err, struct counters **out);
 void counters_probe_by(const struct papi_api *papi, struct counters_support *support);
+
+/* energy_open by a given PAPI, which may be NULL, and files below `root`. */
+struct energy *energy_open_by(const struct papi_api *papi, const char *root, char *why,
+                              size_t why_size);
 
 /* "MACS"; names of what pare exports. */
 const char *sde_name(enum sde_counter which);
@@ -51,7 +61,10 @@ struct soft_counter {
     enum soft_event event;
     int *fds; /* (n_fds) one per thread; NULL: getrusage */
     size_t n_fds;
-    int64_t at_start;
+    struct soft_reading {
+        int64_t value;
+        int64_t enabled_ns, running_ns; /* sums over threads; 0 by getrusage, which does not tell */
+    } at_start;
 };
 
 enum soft_event soft_find(const char *name); /* SOFT_NONE if it is none */
@@ -59,7 +72,8 @@ enum soft_event soft_find(const char *name); /* SOFT_NONE if it is none */
 int soft_open(struct soft_counter *counter, enum soft_event event, int by_perf, char *why,
               size_t why_size);
 /* Reads the count so far: 1, or 0 and why. */
-int soft_read(const struct soft_counter *counter, int64_t *value, char *why, size_t why_size);
+int soft_read(const struct soft_counter *counter, struct soft_reading *out, char *why,
+              size_t why_size);
 void soft_close(struct soft_counter *counter);
 
 #endif

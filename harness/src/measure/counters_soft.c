@@ -91,9 +91,9 @@ int soft_open(struct soft_counter *counter, enum soft_event event, int by_perf, 
     return 0;
 }
 
-static int read_by_perf(const struct soft_counter *counter, int64_t *value, char *why,
+static int read_by_perf(const struct soft_counter *counter, struct soft_reading *out, char *why,
                         size_t why_size) {
-    int64_t sum = 0;
+    struct soft_reading sum = {0};
     for (size_t i = 0; i < counter->n_fds; i++) {
         struct {
             uint64_t value, enabled_ns, running_ns;
@@ -107,27 +107,31 @@ static int read_by_perf(const struct soft_counter *counter, int64_t *value, char
                      (unsigned long long)got.running_ns, (unsigned long long)got.enabled_ns);
             return 0;
         }
-        sum += (int64_t)got.value;
+        sum.value += (int64_t)got.value;
+        sum.enabled_ns += (int64_t)got.enabled_ns;
+        sum.running_ns += (int64_t)got.running_ns;
     }
-    *value = sum;
+    *out = sum;
     return 1;
 }
 
-int soft_read(const struct soft_counter *counter, int64_t *value, char *why, size_t why_size) {
+int soft_read(const struct soft_counter *counter, struct soft_reading *out, char *why,
+              size_t why_size) {
     struct rusage usage;
     struct timespec cpu;
     if (counter->fds != NULL)
-        return read_by_perf(counter, value, why, why_size);
+        return read_by_perf(counter, out, why, why_size);
     if (getrusage(RUSAGE_SELF, &usage) != 0 || clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) != 0) {
         snprintf(why, why_size, "getrusage: %s", strerror(errno));
         return 0;
     }
+    *out = (struct soft_reading){0};
     if (counter->event == SOFT_PAGE_FAULTS)
-        *value = (int64_t)usage.ru_minflt + usage.ru_majflt;
+        out->value = (int64_t)usage.ru_minflt + usage.ru_majflt;
     else if (counter->event == SOFT_CONTEXT_SWITCHES)
-        *value = (int64_t)usage.ru_nvcsw + usage.ru_nivcsw;
+        out->value = (int64_t)usage.ru_nvcsw + usage.ru_nivcsw;
     else
-        *value = (int64_t)cpu.tv_sec * 1000000000 + cpu.tv_nsec;
+        out->value = (int64_t)cpu.tv_sec * 1000000000 + cpu.tv_nsec;
     return 1;
 }
 
