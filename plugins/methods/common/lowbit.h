@@ -159,7 +159,10 @@ struct lowbit {
     int weight_bits, activation_bits, edge_weight_bits, edge_value_bits, residual_bits;
     int32_t n_stages;     /* of progressive widths, before the last one */
     const double *stages; /* (n_stages) */
-    int64_t n_steps;
+    double kept;          /* lowbit_value_average: part of the past that is kept; 1: the extremes of
+                             all batches; lowbit_create sets 0.99 */
+    double value_delay;   /* values stay float for this part of the training; 0 */
+    int64_t step, n_steps;
 
     int32_t n_layers; /* selected, in the order of nodes: the same before and after folding */
     struct lowbit_layer *layers;

@@ -54,8 +54,6 @@ const struct lowbit_weight_ops lowbit_weight_minmax = {
 
 /* ---- values ---- */
 
-static const double KEPT = 0.99;
-
 static void value_start(struct lowbit *lb, struct lowbit_value *slot,
                         const struct fake_stats *stats, int64_t n) {
     (void)lb, (void)n;
@@ -65,9 +63,14 @@ static void value_start(struct lowbit *lb, struct lowbit_value *slot,
 
 static void value_see(struct lowbit *lb, struct lowbit_value *slot,
                       const struct fake_stats *stats) {
-    (void)lb;
-    slot->lo = KEPT * slot->lo + (1.0 - KEPT) * (double)stats->min;
-    slot->hi = KEPT * slot->hi + (1.0 - KEPT) * (double)stats->max;
+    const double lo = (double)stats->min, hi = (double)stats->max;
+    if (lb->kept == 1.0) {
+        slot->lo = fmin(slot->lo, lo);
+        slot->hi = fmax(slot->hi, hi);
+    } else {
+        slot->lo = lb->kept * slot->lo + (1.0 - lb->kept) * lo;
+        slot->hi = lb->kept * slot->hi + (1.0 - lb->kept) * hi;
+    }
 }
 
 static struct grid value_grid(const struct lowbit *lb, const struct lowbit_value *slot) {
