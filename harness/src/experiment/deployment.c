@@ -25,6 +25,7 @@ static pare_status create_instance(struct deployment *dep, const struct registry
 static pare_status check_probe(struct deployment *dep, struct error *err) {
     pare_probe probe = {.struct_size = sizeof probe};
     const pare_host *host = instance_host(dep->inst);
+    instance_enter(dep->inst, "probe");
     pare_status status =
         instance_status(dep->inst, dep->backend->probe(host, &probe), "probe", err);
     if (status == PARE_OK && probe.score <= 0)
@@ -37,6 +38,7 @@ static pare_status compile_one(struct deployment *dep, const pare_graph *graph, 
                                struct error *err, void **executable) {
     pare_compile_options options = {
         .struct_size = sizeof options, .max_batch = dep->max_batch, .isa = isa};
+    instance_enter(dep->inst, "compile");
     pare_status status =
         dep->backend->compile(instance_self(dep->inst), graph, &options, executable);
     return instance_status(dep->inst, status, "compile", err);
@@ -46,12 +48,14 @@ static pare_status compile(struct deployment *dep, const pare_graph *graph, cons
                            struct error *err) {
     void *self = instance_self(dep->inst);
     for (int32_t i = 0; i < graph->n_nodes; i++) {
+        instance_enter(dep->inst, "supports");
         pare_status status = dep->backend->supports(self, graph, i);
         if (instance_status(dep->inst, status, "supports", err) != PARE_OK)
             return err->status;
     }
     if (compile_one(dep, graph, isa, err, &dep->executable) != PARE_OK)
         return err->status;
+    instance_enter(dep->inst, "executable_info");
     pare_status status = dep->backend->executable_info(dep->executable, &dep->info);
     return instance_status(dep->inst, status, "executable_info", err);
 }
@@ -82,6 +86,8 @@ pare_status deployment_create(const pare_graph *graph, const struct registry *re
 void deployment_destroy(struct deployment *dep) {
     if (!dep)
         return;
+    if (dep->executable)
+        instance_enter(dep->inst, "executable_destroy");
     for (int32_t k = 0; k < dep->n_executables; k++)
         dep->backend->executable_destroy(dep->executables[k]);
     if (dep->executable && !dep->executables)
@@ -131,6 +137,7 @@ pare_status deployment_run(struct deployment *dep, const float *images, int64_t 
                            struct error *err, float *output) {
     for (int64_t at = 0; at < n; at += dep->max_batch) {
         int32_t count = (int32_t)(n - at < dep->max_batch ? n - at : dep->max_batch);
+        instance_enter(dep->inst, "run");
         pare_status status = dep->backend->run(dep->executable, images + at * dep->input_elems,
                                                count, output + at * dep->n_outputs);
         if (instance_status(dep->inst, status, "run", err) != PARE_OK)

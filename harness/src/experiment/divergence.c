@@ -68,6 +68,7 @@ static pare_status search(struct search *s, struct deployment *dep, const pare_b
         status = network_infer_observed(net, images, s->n, keep_simulated, s, err, &logits);
     }
     if (status == PARE_OK) {
+        instance_enter(dep->inst, "observe");
         status = ext->run(dep->executable, images, s->n, output, compare_deployed, s);
         status = instance_status(dep->inst, status, "observe", err);
     }

@@ -25,6 +25,7 @@ pare_status experiment_infer_split(struct instance *backend, void *executable, i
         for (int32_t i = 0; i < count; i++)
             items[i] = (uint32_t)(at + i);
         dataset_batch(ds, split, items, count, images);
+        instance_enter(backend, "run");
         status = instance_status(
             backend, b->run(executable, images, count, logits + at * ds->n_classes), "run", err);
     }

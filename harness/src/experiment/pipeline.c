@@ -163,6 +163,9 @@ static pare_status note(struct step_run *run, pare_status status, const char *ca
     return run->plugin_err.status;
 }
 
+/* A call of the plugin, noted while it lasts. */
+#define CALL(run, name, expression) (instance_enter((run)->inst, name), note(run, expression, name))
+
 /* The plugin's own words, where it was the plugin that failed. */
 static pare_status settle(struct step_run *run, pare_status status, struct error *err) {
     if (status != PARE_OK && run->failed)
@@ -172,8 +175,8 @@ static pare_status settle(struct step_run *run, pare_status status, struct error
 
 static pare_status visit_value(void *context, int32_t node, const float *value, int32_t n) {
     struct step_run *run = context;
-    return note(run, run->watching->observe(run->self, &run->model->graph, node, value, n),
-                "observe");
+    return CALL(run, "observe",
+                run->watching->observe(run->self, &run->model->graph, node, value, n));
 }
 
 /* The seed chooses the calibration images, all from the training split. */
@@ -229,7 +232,7 @@ static pare_status observe_passes(struct step_run *run, const uint32_t *items, i
             status = observe_pass(run, net, items, n, batch, images, err);
         if (status == PARE_OK)
             status = settle(
-                run, note(run, run->watching->end(run->self, &run->model->graph, &again), "end"),
+                run, CALL(run, "end", run->watching->end(run->self, &run->model->graph, &again)),
                 err);
     }
     network_destroy(net);
@@ -249,7 +252,7 @@ static pare_status calibrate(struct step_run *run, const pare_method_calibrate *
             "calibration_samples is %lld, but the training split of %s has %lld images",
             (long long)n, run->env->ds->name, (long long)split->n);
     pare_status status =
-        settle(run, note(run, run->watching->begin(run->self, &run->model->graph), "begin"), err);
+        settle(run, CALL(run, "begin", run->watching->begin(run->self, &run->model->graph)), err);
     if (status != PARE_OK)
         return status;
     uint32_t *items = choose_samples(split, n, run->env->seed);
@@ -281,44 +284,41 @@ static int wants_activation(void *context, int32_t node) {
 
 static pare_status weight_forward(void *context, int32_t weight, const float *w, float *used) {
     struct step_run *run = context;
-    return note(run,
-                run->step->train->weight_forward(run->self, &run->model->graph, weight, w, used),
-                "weight_forward");
+    return CALL(run, "weight_forward",
+                run->step->train->weight_forward(run->self, &run->model->graph, weight, w, used));
 }
 
 static pare_status weight_backward(void *context, int32_t weight, const float *w,
                                    const float *grad_used, float *grad_w) {
     struct step_run *run = context;
-    return note(run,
+    return CALL(run, "weight_backward",
                 run->step->train->weight_backward(run->self, &run->model->graph, weight, w,
-                                                  grad_used, grad_w),
-                "weight_backward");
+                                                  grad_used, grad_w));
 }
 
 static pare_status activation_forward(void *context, int32_t node, const float *x, float *y,
                                       int64_t n) {
     struct step_run *run = context;
-    return note(run,
-                run->step->train->activation_forward(run->self, &run->model->graph, node, x, y, n),
-                "activation_forward");
+    return CALL(run, "activation_forward",
+                run->step->train->activation_forward(run->self, &run->model->graph, node, x, y, n));
 }
 
 static pare_status activation_backward(void *context, int32_t node, const float *x,
                                        const float *grad_y, float *grad_x, int64_t n) {
     struct step_run *run = context;
-    return note(run,
+    return CALL(run, "activation_backward",
                 run->step->train->activation_backward(run->self, &run->model->graph, node, x,
-                                                      grad_y, grad_x, n),
-                "activation_backward");
+                                                      grad_y, grad_x, n));
 }
 
 static pare_status after_step(void *context, int64_t step, double lr) {
     struct step_run *run = context;
+    note_beat(run->step->entry->note);
     if (!run->step->train->after_step)
         return PARE_OK;
     pare_train_step info = {.struct_size = sizeof info, .step = step, .lr = lr};
-    return note(run, run->step->train->after_step(run->self, &run->model->graph, &info),
-                "after_step");
+    return CALL(run, "after_step",
+                run->step->train->after_step(run->self, &run->model->graph, &info));
 }
 
 static pare_status train_step(struct step_run *run, struct error *err) {
@@ -331,7 +331,7 @@ static pare_status train_step(struct step_run *run, struct error *err) {
     pare_train_plan plan = {.struct_size = sizeof plan, .batch = options.batch, .lr = options.lr};
     plan.n_steps = train_n_steps(run->env->ds, &options, &plan.steps_per_epoch);
     pare_status status =
-        settle(run, note(run, ext->begin(run->self, &run->model->graph, &plan), "begin"), err);
+        settle(run, CALL(run, "begin", ext->begin(run->self, &run->model->graph, &plan)), err);
     if (status != PARE_OK)
         return status;
     struct train_hooks hooks = {
@@ -352,7 +352,7 @@ static pare_status train_step(struct step_run *run, struct error *err) {
         return settle(run, status, err);
     if (!ext->end)
         return PARE_OK;
-    return settle(run, note(run, ext->end(run->self, &run->model->graph), "end"), err);
+    return settle(run, CALL(run, "end", ext->end(run->self, &run->model->graph)), err);
 }
 
 static pare_status do_stages(struct step_run *run, struct error *err) {
@@ -364,7 +364,7 @@ static pare_status do_stages(struct step_run *run, struct error *err) {
     const pare_method *method = step->entry->method;
     if (method->apply) {
         pare_status status =
-            settle(run, note(run, method->apply(run->self, &run->model->graph), "apply"), err);
+            settle(run, CALL(run, "apply", method->apply(run->self, &run->model->graph)), err);
         if (status != PARE_OK)
             return status;
     }

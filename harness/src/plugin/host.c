@@ -68,6 +68,7 @@ static void *host_alloc(const pare_host *host, size_t bytes) {
     size_t whole = (bytes + 2 * HOST_ALIGNMENT - 1) / HOST_ALIGNMENT * HOST_ALIGNMENT;
     struct block *block = aligned_alloc(HOST_ALIGNMENT, whole);
     if (!block) {
+        note_refusal(inst->entry->note);
         return NULL;
     }
     block->bytes = bytes;

@@ -13,12 +13,16 @@ static pare_status call_create(struct instance *inst, const pare_params *params,
     void *self = NULL;
     pare_status status = PARE_OK;
     if (entry->method) {
+        instance_enter(inst, "get_extension");
         status = descriptor_check_extensions(entry->method, err);
+        note_leave(entry->note);
         if (status < 0) {
             return error_prefix(err, "%s", entry->owner);
         }
+        instance_enter(inst, "create");
         status = entry->method->create(&inst->host, params, &self);
     } else {
+        instance_enter(inst, "create");
         status = entry->backend->create(&inst->host, params, &self);
     }
     status = instance_status(inst, status, "create", err);
@@ -52,10 +56,14 @@ pare_status instance_create(const struct plugin_entry *entry, const struct param
 }
 
 void instance_destroy(struct instance *inst, size_t *leaked_bytes) {
-    if (inst && inst->entry->method) {
-        inst->entry->method->destroy(inst->self);
-    } else if (inst) {
-        inst->entry->backend->destroy(inst->self);
+    if (inst) {
+        instance_enter(inst, "destroy");
+        if (inst->entry->method) {
+            inst->entry->method->destroy(inst->self);
+        } else {
+            inst->entry->backend->destroy(inst->self);
+        }
+        note_leave(inst->entry->note);
     }
     host_close(inst, leaked_bytes);
 }
@@ -82,8 +90,13 @@ static int is_failure(pare_status status) {
     return 0;
 }
 
+void instance_enter(struct instance *inst, const char *call) {
+    note_enter(inst->entry->note, inst->entry->owner, call);
+}
+
 pare_status instance_status(struct instance *inst, pare_status status, const char *call,
                             struct error *err) {
+    note_leave(inst->entry->note);
     pthread_mutex_lock(&inst->lock);
     struct error said = inst->failure;
     inst->failure.status = PARE_OK;

@@ -28,6 +28,7 @@ struct registry {
     size_t n_entries;
     struct plugin_reject *rejects;
     size_t n_rejects;
+    struct note *note;
 };
 
 static pare_status no_memory(struct error *err) {
@@ -39,8 +40,16 @@ pare_status registry_create(struct error *err, struct registry **out) {
     if (!reg) {
         return no_memory(err);
     }
+    if (note_create(err, &reg->note) < 0) {
+        free(reg);
+        return err->status;
+    }
     *out = reg;
     return PARE_OK;
+}
+
+struct note *registry_note(const struct registry *reg) {
+    return reg->note;
 }
 
 static void destroy_entry(struct plugin_entry *entry) {
@@ -68,6 +77,7 @@ void registry_destroy(struct registry *reg) {
     free(reg->entries);
     free(reg->loaded);
     free(reg->rejects);
+    note_destroy(reg->note);
     free(reg);
 }
 
@@ -102,6 +112,7 @@ static pare_status add_entry(struct registry *reg, struct plugin_entry *entry, s
                              other->path);
         }
     }
+    entry->note = reg->note;
     reg->entries[reg->n_entries++] = entry;
     return PARE_OK;
 }
@@ -392,6 +403,7 @@ pare_status registry_probe(const struct plugin_entry *entry, struct error *err, 
     if (status < 0) {
         return status;
     }
+    instance_enter(inst, "probe");
     status = entry->backend->probe(instance_host(inst), &probe);
     status = instance_status(inst, status, "probe", err);
     host_close(inst, NULL);

@@ -4,6 +4,7 @@
 #define PLUGIN_REGISTRY_H
 
 #include "core/error.h"
+#include "core/note.h"
 #include "core/pool.h"
 #include "plugin/params.h"
 
@@ -19,6 +20,10 @@ struct registry;
 
 pare_status registry_create(struct error *err, struct registry **out);
 void registry_destroy(struct registry *reg); /* closes all plugins; every instance must be gone */
+
+/* Where the calls into plugins are noted, so that the parent of a process that died in one knows
+ * which. */
+struct note *registry_note(const struct registry *reg);
 
 /* Loads one file. That it is a whole ELF shared object for this machine is checked before dlopen;
  * then symbol, magic, ABI version, struct sizes, descriptors, parameter tables, duplicate ids: each
@@ -42,6 +47,7 @@ struct plugin_entry {
     const pare_method *method; /* one of these two is not NULL */
     const pare_backend *backend;
     const char *owner; /* "method ptq", "backend ref": for messages */
+    struct note *note; /* the registry's; calls of its instances are noted there */
 };
 size_t registry_n_entries(const struct registry *reg);
 const struct plugin_entry *registry_entry(const struct registry *reg, size_t k);
@@ -93,6 +99,10 @@ void instance_destroy(struct instance *inst, size_t *leaked_bytes);
 void *instance_self(struct instance *inst); /* what the plugin's create gave */
 const pare_host *instance_host(struct instance *inst);
 const struct plugin_entry *instance_entry(const struct instance *inst);
+
+/* Notes that a function of the plugin is about to be called; instance_status, or another enter,
+ * ends the call. `call` is a literal. [hot] */
+void instance_enter(struct instance *inst, const char *call);
 
 /* Turns the status of a plugin call into an error with the message the plugin left (or the status's
  * own text and `call`, if it left none). PARE_OK passes. */
