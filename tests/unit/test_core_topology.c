@@ -321,6 +321,26 @@ static void hardware_threads_share_cores(void **state) {
     topology_destroy(topo);
 }
 
+static void memory_is_the_least_of_all_levels(void **state) {
+    char root[] = "/tmp/pare_cgroup_XXXXXX", command[64];
+    (void)state;
+    assert_non_null(mkdtemp(root));
+    assert_true(isinf(cgroup_memory_limit(root)));
+    put(root, "/proc/self/cgroup", "0::/job/step\n");
+    put(root, "/sys/fs/cgroup/job/step/memory.max", "max\n");
+    assert_true(isinf(cgroup_memory_limit(root)));
+    put(root, "/sys/fs/cgroup/job/memory.max", "1073741824\n");
+    assert_true(cgroup_memory_limit(root) == 1073741824);
+    put(root, "/proc/self/cgroup", "8:memory:/docker/1\n3:cpu,cpuacct:/docker/1\n");
+    put(root, "/sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes", "500000000\n");
+    put(root, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+    assert_true(cgroup_memory_limit(root) == 500000000);
+    put(root, "/sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes", "9223372036854771712\n");
+    assert_true(isinf(cgroup_memory_limit(root)));
+    snprintf(command, sizeof command, "rm -rf '%s'", root);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts_agree_with_affinity),
@@ -333,6 +353,7 @@ int main(void) {
         cmocka_unit_test(kinds_that_there_are_not_are_refused),
         cmocka_unit_test(hardware_threads_share_cores),
         cmocka_unit_test(quota_is_the_least_of_all_levels),
+        cmocka_unit_test(memory_is_the_least_of_all_levels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -113,6 +113,7 @@ struct fixture {
     struct registry *reg;
     char dir[64];
     char *csv;
+    int isolate; /* each trial in a child */
 };
 
 static int set_up(void **state) {
@@ -126,6 +127,13 @@ static int set_up(void **state) {
         registry_scan(f->reg, TEST_BINARY_DIR "/plugins", &err) != PARE_OK)
         return -1;
     *state = f;
+    return 0;
+}
+
+static int set_up_isolated(void **state) {
+    if (set_up(state) != 0)
+        return -1;
+    ((struct fixture *)*state)->isolate = 1;
     return 0;
 }
 
@@ -144,6 +152,7 @@ static pare_status run(struct fixture *f, struct experiment *exp, struct run_opt
                        struct run_summary *summary, struct error *err) {
     options.out_path = options.out_path ? options.out_path : f->csv;
     options.quiet = 1;
+    options.isolate = f->isolate;
     return experiment_run(exp, f->reg, &options, err, summary);
 }
 
@@ -530,8 +539,38 @@ static void mistakes_are_found_before_anything_runs(void **state) {
     experiment_clear(&exp);
 }
 
+/* Raw samples come the same way as rows, and belong to their arms. */
+static void samples_come_out_of_children(void **state) {
+    struct fixture *f = *state;
+    struct experiment exp = make_experiment();
+    char *path = file_join(f->dir, "samples.csv");
+    struct run_options options = {.filter = "fp32", .samples_path = path};
+    struct run_summary summary;
+    struct error err;
+    if (run(f, &exp, options, &summary, &err) != PARE_OK)
+        fail_msg("%s", err.text);
+    struct record *rows;
+    assert_int_equal(read_rows(f->csv, &rows), 2);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    char line[128];
+    int64_t n[2] = {0};
+    assert_string_equal(fgets(line, sizeof line, file), "arm_id,query,ns\n");
+    while (fgets(line, sizeof line, file))
+        for (size_t k = 0; k < 2; k++)
+            n[k] += strncmp(line, record_get(&rows[k], COL_arm_id), 16) == 0;
+    fclose(file);
+    for (size_t k = 0; k < 2; k++)
+        assert_int_equal(n[k], (int64_t)real_cell(&rows[k], COL_latency_n));
+    record_rows_free(rows, 2);
+    free(path);
+    experiment_clear(&exp);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST_ISOLATED(name)                                                                        \
+    { #name " (in children)", name, set_up_isolated, tear_down, NULL }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(labels_say_what_was_written),
         TEST(every_arm_gives_a_whole_row),
@@ -547,6 +586,12 @@ int main(void) {
         TEST(a_softmax_at_the_end_is_not_applied_twice),
         TEST(resume_minds_the_profile),
         TEST(mistakes_are_found_before_anything_runs),
+        TEST_ISOLATED(every_arm_gives_a_whole_row),
+        TEST_ISOLATED(hooks_skip_and_propose),
+        TEST_ISOLATED(a_failing_trial_costs_itself),
+        TEST_ISOLATED(a_base_that_cannot_be_trained_fails_its_trials),
+        TEST_ISOLATED(samples_that_cannot_be_kept_end_the_run),
+        TEST_ISOLATED(samples_come_out_of_children),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

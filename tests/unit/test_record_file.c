@@ -460,11 +460,38 @@ static void killed_writer_loses_at_most_its_row(void **state) {
     }
 }
 
+static void rows_travel_as_bytes(void **state) {
+    (void)state;
+    struct record rec = {0}, back = {0};
+    struct error err;
+    size_t n_bytes = 0;
+    record_set(&rec, COL_error, "a \"quote\", a comma,\nand a line");
+    record_set(&rec, COL_seed, "7");
+    char *data = record_pack(&rec, &n_bytes);
+    assert_non_null(data);
+    assert_int_equal(record_unpack(data, n_bytes, &err, &back), PARE_OK);
+    for (int k = 0; k < N_COLUMNS; k++)
+        assert_string_equal(record_get(&rec, (enum column)k), record_get(&back, (enum column)k));
+    record_clear(&back);
+    /* One byte less, and one more, hold no row. */
+    assert_int_equal(record_unpack(data, n_bytes - 1, &err, &back), PARE_E_FORMAT);
+    char *more = calloc(1, n_bytes + 1);
+    memcpy(more, data, n_bytes);
+    assert_int_equal(record_unpack(more, n_bytes + 1, &err, &back), PARE_E_FORMAT);
+    assert_int_equal(record_unpack(more, 0, &err, &back), PARE_E_FORMAT);
+    free(more);
+    free(data);
+    rec.exhausted = 1;
+    assert_null(record_pack(&rec, &n_bytes));
+    record_clear(&rec);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_read_back_and_are_short),
         cmocka_unit_test(columns_are_well_formed),
         cmocka_unit_test(rows_come_back_as_they_were),
+        cmocka_unit_test(rows_travel_as_bytes),
         cmocka_unit_test(order_of_columns_is_the_files_own),
         cmocka_unit_test(bad_files_are_refused_untouched),
         cmocka_unit_test(unwritable_places_are_refused),

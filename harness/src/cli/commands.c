@@ -14,6 +14,13 @@ static const struct flag run_flags[] = {
     {"filter", "PATTERN", "Only trials whose label (as --dry-run shows it) matches; * and ?.", 0},
     {"shard", "I/N", "Only part I of a stable partition into N.", 0},
     {"keep-samples", "FILE.csv", "Also write every timed query.", 0},
+    {"trial-timeout", "SECONDS", "Longest a trial may take; default: 0, no limit.", 0},
+    {"call-timeout", "SECONDS",
+     "Longest a call into a plugin, or a step of training, may take; default: 1800; 0: no limit.",
+     0},
+    {"trial-memory", "MB", "Memory a trial may add; default: 3/4 of what there is; 0: no limit.",
+     0},
+    {"no-isolation", NULL, "Trials in this process, not in children: for debuggers.", 0},
     {"quiet", NULL, "No progress.", 0},
     END};
 static const char *const run_examples[] = {

@@ -130,7 +130,17 @@ static pare_status read_options(const struct cli *cli, struct error *err,
         .filter = cli_value(cli, "filter", NULL),
         .samples_path = cli_value(cli, "keep-samples", NULL),
         .quiet = cli_has(cli, "quiet"),
+        .isolate = !cli_has(cli, "no-isolation"),
     };
+    int64_t trial_s, call_s, memory_mb = 0;
+    if (cli_integer(cli, "trial-timeout", 0, INT32_MAX, 0, err, &trial_s) ||
+        cli_integer(cli, "call-timeout", 0, INT32_MAX, 1800, err, &call_s) ||
+        cli_integer(cli, "trial-memory", 0, INT32_MAX, 0, err, &memory_mb))
+        return err->status;
+    options->trial_timeout_s = (double)trial_s;
+    options->call_timeout_s = (double)call_s;
+    options->trial_memory_bytes =
+        cli_has(cli, "trial-memory") ? memory_mb * INT64_C(1000000) : experiment_default_memory();
     if (latency_parse_profile(cli_value(cli, "profile", "default"), err, &options->profile))
         return err->status;
     return parse_shard(cli_value(cli, "shard", NULL), err, options);

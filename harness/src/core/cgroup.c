@@ -33,8 +33,30 @@ static double quota_of_folder(const char *folder) {
     return quota > 0 && period > 0 ? quota / period : INFINITY;
 }
 
-/* The least quota from mount/group up to mount. */
-static double quota_of_path(const char *root, const char *mount, const char *group) {
+/* memory.max holds bytes or "max"; version 1 has a number near 2^63 where there is no limit. */
+static double memory_of_folder(const char *folder) {
+    static const char *const names[] = {"memory.max", "memory.limit_in_bytes"};
+    for (int k = 0; k < 2; k++) {
+        char path[MAX_PATH + 32];
+        double bytes = 0;
+        snprintf(path, sizeof path, "%s/%s", folder, names[k]);
+        if (read_numbers(path, &bytes, &(double){0}) > 0)
+            return bytes < 0x1p62 ? bytes : INFINITY;
+    }
+    return INFINITY;
+}
+
+/* Of one kind: the controller of version 1, and how to read the limit of one group. */
+struct limit {
+    const char *controller, *mount;
+    double (*of_folder)(const char *folder);
+};
+static const struct limit cpu_limit = {"cpu", "/sys/fs/cgroup/cpu", quota_of_folder};
+static const struct limit memory_limit = {"memory", "/sys/fs/cgroup/memory", memory_of_folder};
+
+/* The least limit from mount/group up to mount. */
+static double limit_of_path(const struct limit *limit, const char *root, const char *mount,
+                            const char *group) {
     char folder[MAX_PATH];
     size_t top = strlen(root) + strlen(mount);
     double least = INFINITY;
@@ -43,7 +65,7 @@ static double quota_of_path(const char *root, const char *mount, const char *gro
         return INFINITY;
     for (;;) {
         char *slash;
-        least = fmin(least, quota_of_folder(folder));
+        least = fmin(least, limit->of_folder(folder));
         slash = strrchr(folder, '/');
         if (strlen(folder) <= top || slash == NULL)
             return least;
@@ -52,17 +74,17 @@ static double quota_of_path(const char *root, const char *mount, const char *gro
 }
 
 /* Has the list "cpu,cpuacct" the entry "cpu"? */
-static int has_cpu(const char *controllers, size_t n) {
+static int has_controller(const char *controllers, size_t n, const char *name) {
     for (size_t i = 0; i < n;) {
         size_t length = strcspn(controllers + i, ",:");
-        if (length == 3 && strncmp(controllers + i, "cpu", 3) == 0)
+        if (length == strlen(name) && strncmp(controllers + i, name, length) == 0)
             return 1;
         i += length + 1;
     }
     return 0;
 }
 
-double cgroup_cpu_quota(const char *root) {
+static double least_limit(const struct limit *limit, const char *root) {
     char path[MAX_PATH], line[MAX_PATH];
     double least = INFINITY;
     FILE *file;
@@ -82,10 +104,18 @@ double cgroup_cpu_quota(const char *root) {
         if (strcmp(group, "/") == 0)
             group[0] = '\0';
         if (controllers[0] == ':')
-            least = fmin(least, quota_of_path(root, "/sys/fs/cgroup", group));
-        else if (has_cpu(controllers, (size_t)(group - 1 - controllers)))
-            least = fmin(least, quota_of_path(root, "/sys/fs/cgroup/cpu", group));
+            least = fmin(least, limit_of_path(limit, root, "/sys/fs/cgroup", group));
+        else if (has_controller(controllers, (size_t)(group - 1 - controllers), limit->controller))
+            least = fmin(least, limit_of_path(limit, root, limit->mount, group));
     }
     fclose(file);
     return least;
+}
+
+double cgroup_cpu_quota(const char *root) {
+    return least_limit(&cpu_limit, root);
+}
+
+double cgroup_memory_limit(const char *root) {
+    return least_limit(&memory_limit, root);
 }

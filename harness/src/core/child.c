@@ -37,6 +37,7 @@ struct header {
 
 struct child {
     int fd;
+    pid_t pid;
 };
 
 /* ---- the child's side ---- */
@@ -77,6 +78,9 @@ pare_status child_send(struct child *child, int32_t kind, const void *data, size
                          "child: message of kind %d and %zu bytes, wanted 0.. and "
                          "at most %d",
                          (int)kind, n_bytes, (int)MAX_MESSAGE_BYTES);
+    /* A child of the child, forked and not ended by what ran in it: not a word from that. */
+    if (getpid() != child->pid)
+        _exit(EXIT_LOST);
     if (!send_message(child->fd, kind, data, n_bytes))
         return error_set(err, PARE_E_IO, "the connection to the parent process is gone");
     return PARE_OK;
@@ -129,11 +133,13 @@ static void settle_in(pid_t parent, const struct child_options *options) {
 
 _Noreturn static void live(int fd, pid_t parent, const struct child_options *options,
                            child_body body, void *arg) {
-    struct child child = {fd};
+    struct child child = {fd, getpid()};
     struct error err = {.status = PARE_OK};
     settle_in(parent, options);
     err.status = body(arg, &child, &err);
     fflush(NULL);
+    if (getpid() != child.pid)
+        _exit(EXIT_LOST);
     _exit(send_message(fd, KIND_END, &err, sizeof err) ? 0 : EXIT_LOST);
 }
 

@@ -68,8 +68,7 @@ static void compose(const struct progress *p, int64_t done, int64_t now_ns, cons
     snprintf(line, size, "%s  %s%s%s%s%s", p->label, share, spent, left, note[0] ? "  " : "", note);
 }
 
-/* Redraws the terminal's line, cut so that it does not wrap. */
-static void redraw(const char *line) {
+void progress_redraw(const char *line) {
     struct winsize window;
     int columns = 80;
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 1)
@@ -87,7 +86,7 @@ void progress_update(struct progress *p, int64_t done, const char *note) {
     char line[512];
     compose(p, done, now_ns, note, line, sizeof line);
     if (p->is_tty)
-        redraw(line);
+        progress_redraw(line);
     else
         fprintf(stderr, "%s\n", line);
 }

@@ -22,6 +22,9 @@ void progress_update(struct progress *p, int64_t done, const char *note);
 /* Leaves one line that says how long it took, and the note. */
 void progress_end(struct progress *p, const char *note);
 
+/* Redraws the terminal's line on stderr, cut so that it does not wrap. */
+void progress_redraw(const char *line);
+
 /* Monotonic clock, ns. */
 int64_t clock_ns(void);
 /* "1.2 s", "3 min 20 s", "840 us" */

@@ -94,6 +94,10 @@ struct run_options {
     int dry_run; /* list the trials, run nothing */
     const char *filter;               /* pattern on the trial's label; NULL: all */
     int32_t shard_index, shard_count; /* 1-based I of N; count 0: all */
+    int isolate;                      /* each trial in a child process, with these limits: */
+    double trial_timeout_s;           /* of a whole trial; 0: none */
+    double call_timeout_s;            /* of one call into a plugin; 0: none */
+    int64_t trial_memory_bytes;       /* 0: none */
     const char *samples_path;         /* --keep-samples: long CSV of raw latencies; NULL */
     int quiet;
 };
@@ -102,6 +106,12 @@ struct run_summary {
     size_t n_trials, n_arms, n_done, n_failed, n_skipped;
     struct table *plan; /* of a dry run, a row per trial; the caller destroys it */
 };
+
+enum { MAX_TIMED_IMAGES = 256 }; /* and so the largest batch of an arm */
+
+/* Three quarters of the memory that this process may use: that of the machine or, if less, of its
+ * control group. 0 where neither can be read. */
+int64_t experiment_default_memory(void);
 
 /* Every step of every pipeline is checked (methods, parameters, order) before anything runs. */
 pare_status experiment_check(const struct experiment *exp, const struct registry *reg,

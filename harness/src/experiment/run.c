@@ -7,18 +7,18 @@
 #include "core/table.h"
 #include "experiment/base.h"
 #include "experiment/cache.h"
+#include "experiment/done.h"
 #include "experiment/experiment.h"
 #include "experiment/fill.h"
+#include "experiment/isolate.h"
 #include "experiment/pipeline.h"
-#include "experiment/trial.h"
+#include "experiment/run_progress.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-enum { MAX_TIMED_IMAGES = 256 };
 
 struct runner {
     struct experiment *exp;
@@ -29,116 +29,19 @@ struct runner {
     char *checkpoint_dir; /* beside the CSV, as is the cache */
     struct cache *cache;
     struct record common;
-    char (*done)[17]; /* (n_done) arm ids that the file has with status ok,
-                          timed at least as thoroughly as now */
-    size_t n_done;
+    struct done *done; /* arms to leave out; NULL: none */
     struct dataset *ds;
     struct topology *topo;
-    struct pool *pool;
     struct base **bases; /* (n_seeds), made when first needed */
     float *images;       /* (n_images,H,W,C) for timing */
     int64_t n_images;
     struct record_file *file;
     FILE *samples;
     struct table *plan; /* dry run */
-    int64_t start_ns;
-    size_t n_trials_run; /* those resumed with nothing to do left out */
+    struct run_progress progress;
 };
 
-/* ---- checking ---- */
-
-static pare_status check_arm(const struct arm_spec *arm, const struct registry *reg,
-                             struct error *err) {
-    const struct plugin_entry *entry;
-    if (strcmp(arm->backend, "auto") != 0 &&
-        registry_find_backend(reg, arm->backend, err, &entry) != PARE_OK)
-        return err->status;
-    if (arm->threads < 1 || arm->threads > 1024)
-        return error_set(err, PARE_E_RANGE, "threads is %d, wanted 1..1024", arm->threads);
-    if (arm->batch < 1 || arm->batch > MAX_TIMED_IMAGES)
-        return error_set(err, PARE_E_RANGE, "batch is %d, wanted 1..%d", arm->batch,
-                         MAX_TIMED_IMAGES);
-    if (strcmp(arm->scenario, "single") != 0 && strcmp(arm->scenario, "multi") != 0 &&
-        strcmp(arm->scenario, "offline") != 0)
-        return error_set(err, PARE_E_ARG, "scenario is \"%s\", wanted single, multi or offline",
-                         arm->scenario);
-    return PARE_OK;
-}
-
-static pare_status check_pipeline(const struct pipeline_spec *spec, const struct registry *reg,
-                                  struct error *err) {
-    struct pipeline *pipeline;
-    if (pipeline_resolve(spec, reg, err, &pipeline) != PARE_OK)
-        return err->status;
-    pipeline_destroy(pipeline);
-    return PARE_OK;
-}
-
-static pare_status check_dims(const struct experiment *exp, struct error *err) {
-    const struct dataset_info *info = dataset_find_info(exp->dataset, err);
-    if (!info)
-        return err->status;
-    const pare_graph *g = &exp->model.model->graph;
-    if (memcmp(info->dims, g->input_dims, sizeof info->dims) != 0 ||
-        info->n_classes != g->n_classes)
-        return error_set(
-            err, PARE_E_ARG,
-            "model %s takes %dx%dx%d and gives %d classes, dataset %s has %dx%dx%d and "
-            "%d classes",
-            exp->model.label, g->input_dims[0], g->input_dims[1], g->input_dims[2], g->n_classes,
-            info->name, info->dims[0], info->dims[1], info->dims[2], info->n_classes);
-    return PARE_OK;
-}
-
-pare_status experiment_check(const struct experiment *exp, const struct registry *reg,
-                             struct error *err) {
-    if (check_dims(exp, err) != PARE_OK)
-        return err->status;
-    for (size_t i = 0; i < exp->n_pipelines; i++) {
-        if (check_pipeline(&exp->pipelines[i], reg, err) != PARE_OK)
-            return error_prefix(err, "pipeline %zu", i + 1);
-    }
-    for (size_t i = 0; i < exp->n_arms; i++) {
-        if (check_arm(&exp->arms[i], reg, err) != PARE_OK)
-            return error_prefix(err, "arm %zu", i + 1);
-    }
-    return PARE_OK;
-}
-
 /* ---- preparing ---- */
-
-/* Of a row; -1 for a name that is none. Profiles are in the order of their thoroughness. */
-static int profile_of(const struct record *rec) {
-    struct error ignored;
-    enum latency_profile profile;
-    const char *name = record_get(rec, COL_profile);
-    return latency_parse_profile(name, &ignored, &profile) == PARE_OK ? (int)profile : -1;
-}
-
-static pare_status read_done(struct runner *r, struct error *err) {
-    if (!r->options->resume || !file_exists(r->options->out_path))
-        return PARE_OK;
-    struct record *rows;
-    size_t n_rows;
-    if (record_read(r->options->out_path, err, &rows, &n_rows) != PARE_OK)
-        return err->status;
-    r->done = alloc_array(n_rows, sizeof *r->done);
-    for (size_t i = 0; r->done && i < n_rows; i++) {
-        if (strcmp(record_get(&rows[i], COL_status), "ok") == 0 &&
-            profile_of(&rows[i]) >= (int)r->options->profile)
-            snprintf(r->done[r->n_done++], sizeof *r->done, "%s", record_get(&rows[i], COL_arm_id));
-    }
-    record_rows_free(rows, n_rows);
-    return r->done ? PARE_OK : error_set(err, PARE_E_NOMEM, "out of memory for the rows done");
-}
-
-static int is_done(const struct runner *r, const char *arm_id) {
-    for (size_t i = 0; i < r->n_done; i++) {
-        if (strcmp(r->done[i], arm_id) == 0)
-            return 1;
-    }
-    return 0;
-}
 
 /* run_id: when, which process. Names the rows of this start together. */
 static void fill_common(struct runner *r) {
@@ -194,7 +97,10 @@ static char *beside(const char *out_path, const char *name) {
 }
 
 static pare_status prepare(struct runner *r, struct error *err) {
-    if (base_identity(r->exp, err, &r->identity) != PARE_OK || read_done(r, err) != PARE_OK)
+    if (base_identity(r->exp, err, &r->identity) != PARE_OK)
+        return err->status;
+    if (r->options->resume &&
+        done_read(r->options->out_path, r->options->profile, err, &r->done) != PARE_OK)
         return err->status;
     if (r->options->dry_run) {
         const char *headers[] = {">trial", "trial_id", "pipeline", ">seed",
@@ -216,11 +122,13 @@ static pare_status prepare(struct runner *r, struct error *err) {
     /* The output first: a folder that cannot be written should not be found out after an hour. */
     if (record_open(r->options->out_path, err, &r->file) != PARE_OK ||
         open_samples(r, err) != PARE_OK || topology_create(err, &r->topo) != PARE_OK ||
-        pool_create(topology_n_cores(r->topo), r->topo, err, &r->pool) != PARE_OK ||
         dataset_open(r->exp->dataset, &r->exp->data_options, err, &r->ds) != PARE_OK ||
         load_images(r, err) != PARE_OK)
         return err->status;
     fill_common(r);
+    /* Measured once per process: here, or every child would do it again. */
+    for (int integer = 0; r->options->isolate && integer < 2; integer++)
+        machine_peak_macs(integer);
     return PARE_OK;
 }
 
@@ -231,13 +139,12 @@ static void clean_up(struct runner *r) {
     free(r->bases);
     free(r->images);
     dataset_close(r->ds);
-    pool_destroy(r->pool);
     topology_destroy(r->topo);
     record_close(r->file);
     if (r->samples)
         fclose(r->samples);
     record_clear(&r->common);
-    free(r->done);
+    done_destroy(r->done);
     free(r->checkpoint_dir);
     cache_destroy(r->cache);
     free(r->identity);
@@ -245,15 +152,24 @@ static void clean_up(struct runner *r) {
 
 /* ---- one trial ---- */
 
+/* With a pool that is gone afterwards: its threads would not be there in a child. */
+static pare_status make_base(struct runner *r, uint64_t seed, struct error *err,
+                             struct base **out) {
+    struct pool *pool = NULL;
+    if (pool_create(topology_n_cores(r->topo), r->topo, err, &pool) != PARE_OK)
+        return err->status;
+    struct base_env env = {r->exp, r->ds, pool, r->cache, r->options->quiet};
+    pare_status status = base_create(&env, seed, err, out);
+    pool_destroy(pool);
+    return status;
+}
+
 static pare_status get_base(struct runner *r, size_t seed_index, struct error *err,
                             const struct base **out) {
     /* A checkpoint is the same for all seeds. */
     size_t slot = r->exp->model.source == MODEL_CHECKPOINT ? 0 : seed_index;
-    if (!r->bases[slot]) {
-        struct base_env env = {r->exp, r->ds, r->pool, r->cache, r->options->quiet};
-        if (base_create(&env, r->exp->seeds[slot], err, &r->bases[slot]) != PARE_OK)
-            return err->status;
-    }
+    if (!r->bases[slot] && make_base(r, r->exp->seeds[slot], err, &r->bases[slot]) != PARE_OK)
+        return err->status;
     *out = r->bases[slot];
     return PARE_OK;
 }
@@ -279,42 +195,33 @@ static pare_status emit(void *context, const struct record *rec, struct error *e
         r->summary->n_done++;
     else
         r->summary->n_failed++;
-    if (!r->options->quiet && !ok)
-        fprintf(stderr, "  failed: %s\n", record_get(rec, COL_error));
+    run_progress_row(&r->progress, rec);
     if (r->exp->hooks.on_record)
         return r->exp->hooks.on_record(r->exp->hooks.context, rec, err);
     return PARE_OK;
 }
 
-static void announce(const struct runner *r, const struct trial *trial) {
-    if (r->options->quiet)
-        return;
-    /* With a filter or a shard, trials that will be left out count here too: no promises then. */
-    int is_part = r->options->filter || r->options->shard_count > 1;
-    size_t n_total = r->exp->n_pipelines * r->exp->n_seeds;
-    char left[32] = "";
-    if (r->n_trials_run > 0 && !is_part) {
-        double seconds = (double)(clock_ns() - r->start_ns) * 1e-9;
-        size_t n_left = n_total - (r->summary->n_trials - 1);
-        format_duration(seconds / (double)r->n_trials_run * (double)n_left, left);
-    }
-    fprintf(stderr, "[%zu/%zu] %s, seed %llu%s%s%s\n", r->summary->n_trials, n_total, trial->label,
-            (unsigned long long)trial->seed, left[0] ? " (about " : "", left,
-            left[0] ? " left)" : "");
+static pare_status show_stage(void *arg, enum trial_stage stage, int32_t arm, struct error *err) {
+    const struct runner *r = arg;
+    (void)err;
+    run_progress_stage(&r->progress, stage, arm < 0 ? NULL : &r->exp->arms[arm]);
+    return PARE_OK;
 }
 
-static pare_status do_trial(struct runner *r, struct trial *trial, size_t seed_index,
-                            struct error *err) {
-    int go = 1;
-    if (r->exp->hooks.on_trial && r->exp->hooks.on_trial(r->exp->hooks.context, trial->spec,
-                                                         trial->seed, &go, err) != PARE_OK)
-        return err->status;
-    if (!go) {
-        r->summary->n_skipped += trial->n_arms;
-        return PARE_OK;
-    }
-    announce(r, trial);
-    r->n_trials_run++;
+/* In a child: rows and samples are the parent's to write. Nothing is waiting to be written. */
+static void close_outputs(void *arg) {
+    struct runner *r = arg;
+    record_close(r->file);
+    r->file = NULL;
+    if (r->samples)
+        fclose(r->samples);
+    r->samples = NULL;
+}
+
+static pare_status run_trial(struct runner *r, struct trial *trial, size_t seed_index,
+                             struct error *err) {
+    run_progress_trial(&r->progress, trial);
+    trial->progress = r->progress.trial;
     const struct base *base = NULL;
     if (get_base(r, seed_index, err, &base) != PARE_OK)
         return err->status;
@@ -327,7 +234,6 @@ static pare_status do_trial(struct runner *r, struct trial *trial, size_t seed_i
         .checkpoint_dir = r->checkpoint_dir,
         .cache = r->cache,
         .only_trial = r->exp->n_pipelines * r->exp->n_seeds == 1,
-        .pool = r->pool,
         .base = base,
         .common = &r->common,
         .images = r->images,
@@ -336,18 +242,66 @@ static pare_status do_trial(struct runner *r, struct trial *trial, size_t seed_i
         .baseline_arg = r,
         .sample = r->samples ? write_sample : NULL,
         .sample_arg = r,
+        .stage = show_stage,
+        .stage_arg = r,
     };
-    return trial_run(&env, trial, emit, r, err);
+    const struct isolation isolation = {
+        .trial_s = r->options->trial_timeout_s,
+        .stall_s = r->options->call_timeout_s,
+        .memory_bytes = r->options->trial_memory_bytes,
+        .detach = close_outputs,
+        .detach_arg = r,
+    };
+    return r->options->isolate ? isolate_run(&env, trial, &isolation, emit, r, err)
+                               : isolate_run_here(&env, trial, emit, r, err);
 }
 
-static pare_status plan_trial(struct runner *r, const struct trial *trial, struct error *err) {
+/* ---- what becomes of a trial that was chosen ---- */
+
+typedef pare_status (*trial_visit)(struct runner *r, struct trial *trial, size_t seed_index,
+                                   struct error *err);
+
+static pare_status count_trial(struct runner *r, struct trial *trial, size_t seed_index,
+                               struct error *err) {
+    (void)seed_index, (void)err;
+    r->progress.n_total += trial->n_arms > 0;
+    return PARE_OK;
+}
+
+static void sum_up(struct runner *r, const struct trial *trial) {
+    r->summary->n_trials++;
+    r->summary->n_arms += r->exp->n_arms;
+    r->summary->n_skipped += r->exp->n_arms - trial->n_arms;
+}
+
+static pare_status plan_trial(struct runner *r, struct trial *trial, size_t seed_index,
+                              struct error *err) {
     char number[24], seed[24], arms[24], missing[24];
+    (void)seed_index;
+    sum_up(r, trial);
     snprintf(number, sizeof number, "%zu", r->summary->n_trials);
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)trial->seed);
     snprintf(arms, sizeof arms, "%zu", r->exp->n_arms);
     snprintf(missing, sizeof missing, "%zu", trial->n_arms);
     const char *cells[] = {number, trial->id, trial->label, seed, arms, missing};
     return table_add(r->plan, cells, err);
+}
+
+static pare_status do_trial(struct runner *r, struct trial *trial, size_t seed_index,
+                            struct error *err) {
+    int go = 1;
+    sum_up(r, trial);
+    if (trial->n_arms == 0)
+        return PARE_OK;
+    const struct experiment_hooks *hooks = &r->exp->hooks;
+    if (hooks->on_trial &&
+        hooks->on_trial(hooks->context, trial->spec, trial->seed, &go, err) != PARE_OK)
+        return err->status;
+    if (go)
+        return run_trial(r, trial, seed_index, err);
+    r->summary->n_skipped += trial->n_arms;
+    r->progress.n_total--;
+    return PARE_OK;
 }
 
 /* ---- which trials ---- */
@@ -373,33 +327,35 @@ static int in_shard(const struct run_options *options, const char *trial_id) {
     return hash % (uint64_t)options->shard_count == (uint64_t)options->shard_index - 1;
 }
 
-static pare_status consider(struct runner *r, const struct pipeline_spec *spec,
-                            const struct pipeline *pipeline, const char *json, const char *label,
-                            size_t seed_index, int32_t *arms, struct error *err) {
-    struct trial trial = {.spec = spec,
-                          .pipeline = pipeline,
-                          .label = label,
+/* One pipeline with all its seeds. */
+struct candidate {
+    const struct pipeline_spec *spec;
+    const struct pipeline *pipeline;
+    const char *json, *label;
+    int32_t *arms; /* (n_arms) room */
+};
+
+static pare_status consider(struct runner *r, const struct candidate *c, size_t seed_index,
+                            trial_visit visit, struct error *err) {
+    struct trial trial = {.spec = c->spec,
+                          .pipeline = c->pipeline,
+                          .label = c->label,
                           .seed = r->exp->seeds[seed_index],
-                          .arms = arms};
-    trial_make_id(r->exp, r->identity, json, trial.seed, trial.id);
-    if (!passes_filter(r->options->filter, label, trial.seed) || !in_shard(r->options, trial.id))
+                          .arms = c->arms};
+    trial_make_id(r->exp, r->identity, c->json, trial.seed, trial.id);
+    if (!passes_filter(r->options->filter, c->label, trial.seed) || !in_shard(r->options, trial.id))
         return PARE_OK;
     for (size_t k = 0; k < r->exp->n_arms; k++) {
         char arm_id[17];
         trial_make_arm_id(trial.id, &r->exp->arms[k], arm_id);
-        if (is_done(r, arm_id))
-            r->summary->n_skipped++;
-        else
-            arms[trial.n_arms++] = (int32_t)k;
+        if (!done_has(r->done, arm_id))
+            c->arms[trial.n_arms++] = (int32_t)k;
     }
-    r->summary->n_trials++;
-    r->summary->n_arms += r->exp->n_arms;
-    if (r->plan)
-        return plan_trial(r, &trial, err);
-    return trial.n_arms > 0 ? do_trial(r, &trial, seed_index, err) : PARE_OK;
+    return visit(r, &trial, seed_index, err);
 }
 
-static pare_status run_pipeline(struct runner *r, size_t index, struct error *err) {
+static pare_status visit_pipeline(struct runner *r, size_t index, trial_visit visit,
+                                  struct error *err) {
     /* A copy: hooks may move the array by proposing pipelines. What it points to stays. */
     struct pipeline_spec spec = r->exp->pipelines[index];
     struct pipeline *pipeline = NULL;
@@ -407,10 +363,11 @@ static pare_status run_pipeline(struct runner *r, size_t index, struct error *er
         return error_prefix(err, "pipeline %zu", index + 1);
     char *json = pipeline_json(pipeline), *label = pipeline_label(&spec);
     int32_t *arms = alloc_array(r->exp->n_arms, sizeof *arms);
+    const struct candidate c = {&spec, pipeline, json, label, arms};
     pare_status status =
         json && label && arms ? PARE_OK : error_set(err, PARE_E_NOMEM, "out of memory");
     for (size_t s = 0; s < r->exp->n_seeds && status == PARE_OK; s++)
-        status = consider(r, &spec, pipeline, json, label, s, arms, err);
+        status = consider(r, &c, s, visit, err);
     free(arms);
     free(label);
     free(json);
@@ -418,18 +375,32 @@ static pare_status run_pipeline(struct runner *r, size_t index, struct error *er
     return status;
 }
 
+/* Hooks may add pipelines while this runs: they are counted when they are first seen. */
+static pare_status visit_all(struct runner *r, struct error *err) {
+    size_t n_counted = 0;
+    pare_status status = PARE_OK;
+    for (size_t i = 0; status == PARE_OK && i < r->exp->n_pipelines; i++) {
+        for (; !r->plan && status == PARE_OK && n_counted < r->exp->n_pipelines; n_counted++)
+            status = visit_pipeline(r, n_counted, count_trial, err);
+        if (status == PARE_OK)
+            status = visit_pipeline(r, i, r->plan ? plan_trial : do_trial, err);
+    }
+    return status;
+}
+
 pare_status experiment_run(struct experiment *exp, const struct registry *reg,
                            const struct run_options *options, struct error *err,
                            struct run_summary *summary) {
     *summary = (struct run_summary){0};
-    struct runner r = {
-        .exp = exp, .reg = reg, .options = options, .summary = summary, .start_ns = clock_ns()};
+    struct runner r = {.exp = exp, .reg = reg, .options = options, .summary = summary};
     if (experiment_check(exp, reg, err) != PARE_OK)
         return err->status;
     pare_status status = prepare(&r, err);
-    /* Hooks may add pipelines while this runs. */
-    for (size_t i = 0; status == PARE_OK && i < exp->n_pipelines; i++)
-        status = run_pipeline(&r, i, err);
+    if (status == PARE_OK) {
+        run_progress_begin(&r.progress, options->quiet || options->dry_run);
+        status = visit_all(&r, err);
+        run_progress_end(&r.progress);
+    }
     if (status == PARE_OK) {
         summary->plan = r.plan;
         r.plan = NULL;

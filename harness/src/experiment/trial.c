@@ -103,7 +103,7 @@ static pare_status build_model(struct build *b, struct error *err) {
                                 .teacher = env->base->model,
                                 .seed = b->trial->seed,
                                 .pool = env->pool,
-                                .label = env->options->quiet ? NULL : b->trial->label,
+                                .label = env->options->quiet ? NULL : b->trial->progress,
                                 .cache = env->cache,
                                 .base_sha256 = env->base->sha256};
     double seconds;
@@ -310,15 +310,27 @@ static pare_status fill_arm_accuracy(struct build *b, const struct arm_spec *arm
     return PARE_OK;
 }
 
-static pare_status run_arm(struct build *b, const struct arm_spec *arm, pare_status built,
+static pare_status begin_stage(const struct build *b, enum trial_stage stage, int32_t arm,
+                               struct error *err) {
+    return b->env->stage ? b->env->stage(b->env->stage_arg, stage, arm, err) : PARE_OK;
+}
+
+static pare_status run_arm(struct build *b, int32_t arm_index, pare_status built,
                            const struct error *build_err, struct evaluated *last, trial_emit emit,
                            void *context, struct error *err) {
+    const struct arm_spec *arm = &b->env->exp->arms[arm_index];
     struct record rec = {0};
     struct error arm_err = *build_err;
-    start_row(b, arm, &rec);
     pare_status status = built;
+    if (begin_stage(b, TRIAL_ACCURACY, arm_index, err) != PARE_OK)
+        return err->status;
+    start_row(b, arm, &rec);
     if (status == PARE_OK)
         status = fill_arm_accuracy(b, arm, last, &arm_err, &rec);
+    if (begin_stage(b, TRIAL_TIMING, arm_index, err) != PARE_OK) {
+        record_clear(&rec);
+        return err->status;
+    }
     if (status == PARE_OK)
         status = measure_latency(b, arm, &arm_err, &rec);
     fill_outcome(&rec, status, arm_err.text);
@@ -379,13 +391,12 @@ pare_status trial_run(const struct trial_env *env, const struct trial *trial, tr
         build_err = env->base->failure;
         built = build_err.status;
     }
-    if (built == PARE_OK)
-        built = build_model(&b, &build_err);
     struct evaluated last = {0};
-    pare_status status = PARE_OK;
+    pare_status status = begin_stage(&b, TRIAL_BUILD, -1, err);
+    if (built == PARE_OK && status == PARE_OK)
+        built = build_model(&b, &build_err);
     for (size_t k = 0; k < trial->n_arms && status == PARE_OK; k++)
-        status = run_arm(&b, &env->exp->arms[trial->arms[k]], built, &build_err, &last, emit,
-                         context, err);
+        status = run_arm(&b, trial->arms[k], built, &build_err, &last, emit, context, err);
     if (status == PARE_OK && built == PARE_OK)
         status = save_checkpoint(&b, record_get(&last.rec, COL_top1), err);
     record_clear(&last.rec);
@@ -394,5 +405,21 @@ pare_status trial_run(const struct trial_env *env, const struct trial *trial, tr
     free(b.simulated);
     free(b.predictions);
     free(b.logits);
+    return status;
+}
+
+pare_status trial_fail(const struct trial_env *env, const struct trial *trial, size_t n,
+                       const struct error *why, trial_emit emit, void *context, struct error *err) {
+    struct build b = {.env = env, .trial = trial};
+    pare_status status = PARE_OK;
+    fill_subject(&b);
+    for (size_t k = 0; k < n && status == PARE_OK; k++) {
+        struct record rec = {0};
+        start_row(&b, &env->exp->arms[trial->arms[k]], &rec);
+        fill_outcome(&rec, why->status, why->text);
+        status = emit(context, &rec, err);
+        record_clear(&rec);
+    }
+    record_clear(&b.rec);
     return status;
 }

@@ -20,6 +20,8 @@ struct base {
     struct error failure; /* PARE_OK, or why it could not be made: every trial on it fails so */
 };
 
+enum trial_stage { TRIAL_BUILD, TRIAL_ACCURACY, TRIAL_TIMING };
+
 struct trial_env {
     const struct experiment *exp;
     const struct registry *reg;
@@ -39,12 +41,17 @@ struct trial_env {
     void *baseline_arg;
     void (*sample)(void *arg, const char *arm_id, int64_t query, double ns); /* may be NULL */
     void *sample_arg;
+    /* What begins now; `arm` is an index into the experiment's arms, -1 for TRIAL_BUILD. May be
+     * NULL. A failure ends the trial. */
+    pare_status (*stage)(void *arg, enum trial_stage stage, int32_t arm, struct error *err);
+    void *stage_arg;
 };
 
 struct trial {
     const struct pipeline_spec *spec;
     const struct pipeline *pipeline;
-    const char *label; /* of the pipeline */
+    const char *label;    /* of the pipeline */
+    const char *progress; /* for lines on the work: "[3/12] ptq(bits=8), seed 1" */
     uint64_t seed;
     char id[17];
     const int32_t *arms; /* (n_arms) indices into the experiment's arms: those to be done */
@@ -57,9 +64,13 @@ void trial_make_id(const struct experiment *exp, const char *base_identity,
 void trial_make_arm_id(const char *trial_id, const struct arm_spec *arm, char id[17]);
 
 /* Builds and measures. Every arm gives exactly one row to `emit`, also when it failed; only
- * failures of emit itself and of saving the checkpoint (a full disk) are returned. */
+ * failures of emit and stage themselves and of saving the checkpoint (a full disk) are returned. */
 typedef pare_status (*trial_emit)(void *context, const struct record *rec, struct error *err);
 pare_status trial_run(const struct trial_env *env, const struct trial *trial, trial_emit emit,
                       void *context, struct error *err);
+
+/* Rows for the trial's first n arms that say why they failed; no plugin is called for them. */
+pare_status trial_fail(const struct trial_env *env, const struct trial *trial, size_t n,
+                       const struct error *why, trial_emit emit, void *context, struct error *err);
 
 #endif

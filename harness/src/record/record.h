@@ -39,6 +39,12 @@ void record_set_int(struct record *rec, enum column col, int64_t value);
 void record_set_real(struct record *rec, enum column col, double value);
 const char *record_get(const struct record *rec, enum column col); /* "" when empty */
 
+/* A row as bytes, for another process: every cell in column order, each with its NUL; malloc'd.
+ * NULL when out of memory, or when the row is exhausted. */
+char *record_pack(const struct record *rec, size_t *n_bytes);
+/* Bytes that are not exactly one cell per column: PARE_E_FORMAT. */
+pare_status record_unpack(const void *data, size_t n_bytes, struct error *err, struct record *rec);
+
 /* ---- files ---- */
 
 struct record_file;
