@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum {
     MAX_ARMS = 64,
@@ -18,7 +19,7 @@ enum {
     MAX_BLOCK_QUERIES = 4096,
     MAX_QUERIES_PER_SAMPLE = 1000,
     SHORT_QUERY_CLOCKS = 100, /* a query below this many clock reads is timed in groups */
-    MAX_BACKWARD_STEPS = 3,
+    MAX_JUMPS = 3,
     /* Arms whose speeds differ by no more than this run the same number of queries per round. */
     SAME_PACE = 8,
     MAX_PACE = 64,
@@ -49,7 +50,7 @@ struct timing {
     struct arm_state arms[MAX_ARMS];
     size_t n_arms;
     int64_t clock_cost_ns, clock_grain_ns, block_ns, n_rounds;
-    int backward_steps;
+    int n_jumps;
     double *scratch; /* (the longest block) */
     struct error *err;
 };
@@ -108,31 +109,48 @@ static pare_status run_query(struct timing *t, size_t k, int64_t i, const char *
                      (long long)i, status_text(status));
 }
 
+static int64_t check_now(const struct timing *t) {
+    return t->clock->check_ns != NULL ? t->clock->check_ns(t->clock->arg) : 0;
+}
+
+/* Did the clock jump in an interval of took_ns? The second clock was read around it, so what lies
+ * between the reads can only make its interval longer. */
+static int has_jumped(const struct timing *t, int64_t took_ns, int64_t checked_ns) {
+    if (took_ns < 0)
+        return 1;
+    return t->clock->check_ns != NULL && took_ns - took_ns / 100 > checked_ns + MS;
+}
+
+static pare_status note_jump(struct timing *t, int64_t took_ns) {
+    if (++t->n_jumps <= MAX_JUMPS)
+        return PARE_OK;
+    return error_set(t->err, PARE_E_UNSUPPORTED,
+                     "latency: the clock jumped %d times, last to an interval of %lld ns: this "
+                     "machine cannot be timed on",
+                     t->n_jumps, (long long)took_ns);
+}
+
 /* Times `n` queries from number `first` on as one interval; the clock's own cost is taken off. An
- * interval that the clock spoils by stepping back is run again. */
+ * interval in which the clock jumps is run again. */
 static pare_status time_queries(struct timing *t, size_t k, int64_t first, int32_t n,
                                 const char *phase, int64_t *out_ns) {
     const struct latency_arm *arm = t->arms[k].arm;
     for (;;) {
         if (arm->prepare != NULL)
             arm->prepare(arm->context, first);
-        int64_t begin_ns = now(t), took_ns;
+        int64_t check_ns = check_now(t), begin_ns = now(t);
         for (int32_t j = 0; j < n; j++) {
             pare_status status = run_query(t, k, first + j, phase);
             if (status != PARE_OK)
                 return status;
         }
-        took_ns = now(t) - begin_ns;
-        if (took_ns >= 0) {
+        int64_t took_ns = now(t) - begin_ns;
+        if (!has_jumped(t, took_ns, check_now(t) - check_ns)) {
             *out_ns = took_ns > t->clock_cost_ns ? took_ns - t->clock_cost_ns : 0;
             return PARE_OK;
         }
-        if (++t->backward_steps > MAX_BACKWARD_STEPS)
-            return error_set(
-                t->err, PARE_E_UNSUPPORTED,
-                "latency: the monotonic clock went back %d times, last by %lld ns: this "
-                "machine cannot be timed on",
-                t->backward_steps, -(long long)took_ns);
+        if (note_jump(t, took_ns) != PARE_OK)
+            return t->err->status;
     }
 }
 
@@ -467,10 +485,18 @@ static int64_t monotonic_ns(void *arg) {
     return clock_ns();
 }
 
+/* Not steered by NTP, and set by nobody. */
+static int64_t raw_ns(void *arg) {
+    struct timespec raw;
+    (void)arg;
+    clock_gettime(CLOCK_MONOTONIC_RAW, &raw);
+    return (int64_t)raw.tv_sec * 1000000000 + raw.tv_nsec;
+}
+
 pare_status latency_measure(const struct latency_arm *arms, size_t n_arms,
                             const struct latency_options *options, uint64_t seed,
                             void (*sample)(void *arg, size_t arm, int64_t query, double ns),
                             void *arg, struct error *err, struct latency *out) {
-    const struct latency_clock clock = {monotonic_ns, NULL};
+    const struct latency_clock clock = {monotonic_ns, raw_ns, NULL};
     return latency_measure_by(&clock, arms, n_arms, options, seed, sample, arg, err, out);
 }

@@ -90,7 +90,8 @@ struct latency {
  * the baseline unless an arm names another. `out` (n_arms). A query that fails stops everything
  * with its status. When all is timed, the samples of each arm, in order, are given to `sample` (may
  * be NULL) with the number of their (first) query. PARE_E_ARG for options that contradict each
- * other, PARE_E_NOMEM, and PARE_E_UNSUPPORTED if the clock runs backwards. [main] */
+ * other, PARE_E_NOMEM, and PARE_E_UNSUPPORTED if the clock jumps back or ahead again and again.
+ * [main] */
 pare_status latency_measure(const struct latency_arm *arms, size_t n_arms,
                             const struct latency_options *options, uint64_t seed,
                             void (*sample)(void *arg, size_t arm, int64_t query, double ns),

@@ -7,6 +7,8 @@
 
 struct latency_clock {
     int64_t (*now_ns)(void *arg);
+    /* A second clock that nobody sets, against which jumps of the first show; may be NULL. */
+    int64_t (*check_ns)(void *arg);
     void *arg;
 };
 
