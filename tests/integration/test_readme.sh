@@ -26,6 +26,8 @@ for file in README.md datasets/README.md plugins/README.md harness/src/script/RE
     [ -n "${PARE_DATASETS:-}" ] || sed -i '/-mnist/d' commands
     # merge is shown with two files of the reader's
     sed -i 's#^.*merge a.csv b.csv.*#cp results/runs/bits.csv a.csv; cp a.csv b.csv; &#' commands
+    # nothing changed between the two, but one in 20 such comparisons may find something
+    sed -i 's#^.*pare compare .*--gate.*#{ & || [ $? -eq 1 ]; }#' commands
     echo "== $file"
     bash -e -o pipefail -x commands >out 2>&1 || {
         tail -n 30 out

@@ -136,5 +136,6 @@ int model_eval_command(struct cli *cli);
 int model_quantize_command(struct cli *cli);
 int model_export_command(struct cli *cli);
 int merge_command(struct cli *cli);
+int compare_command(struct cli *cli);
 
 #endif

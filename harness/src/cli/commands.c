@@ -132,6 +132,23 @@ static const struct flag merge_flags[] = {
 };
 static const char *const merge_examples[] = {"pare merge part1.csv part2.csv -o all.csv", NULL};
 
+static const struct flag compare_flags[] = {
+    {"threshold", "PCT", "Changes of latency up to this are no finding; default: 2.", 0},
+    {"threshold-top1", "POINTS", "The same for top-1, in points of percent; default: 0.2.", 0},
+    {"threshold-bytes", "PCT", "The same for sizes; default: 1.", 0},
+    {"gate", NULL, "Exit status 1 if an arm regressed or cannot be measured any more.", 0},
+    {"junit", "FILE.xml", "Also write JUnit XML, for CI.", 0},
+    {"markdown", "FILE.md", "Also write a summary in Markdown, for the page of a CI job.", 0},
+    {"across-machines", NULL,
+     "The files come from different machines: compare ratios to the baseline, not times.", 0},
+    END,
+};
+static const char *const compare_examples[] = {
+    "pare compare base.csv new.csv",
+    "pare compare base.csv new.csv --gate --junit pare.xml --markdown pare.md",
+    NULL,
+};
+
 static const struct command commands[] = {
     {"run", "SCRIPT.lua", 1, 1,
      "Runs an experiment script: builds each trial, measures it, appends a row per arm to a CSV "
@@ -168,6 +185,9 @@ static const struct command commands[] = {
     {"merge", "A.csv B.csv..", 1, 100000,
      "Joins record files: rows that say the same appear once, rows that contradict are an error.",
      merge_flags, 0, 0, merge_examples, merge_command},
+    {"compare", "BASE.csv NEW.csv", 2, 2,
+     "Compares two files arm by arm: regressed, improved, same, inconclusive or failed-to-measure.",
+     compare_flags, 1, 0, compare_examples, compare_command},
     {0},
 };
 

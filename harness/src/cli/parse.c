@@ -92,7 +92,8 @@ static void print_overview(FILE *file) {
         print_item(file, left, 28, doc);
     }
     fprintf(file, "\n`pare COMMAND --help` shows a command's flags and examples.\n"
-                  "Exit status: 0 done, 1 done with failed trials, 2 usage or unusable input.\n");
+                  "Exit status: 0 done, 1 done with failed trials or (--gate) a regression,\n"
+                  "2 usage or unusable input.\n");
 }
 
 /* ---- parsing ---- */
