@@ -237,6 +237,17 @@ def train(case, name, lr, smoothing=0.0, cosine=False, clip=0.0, teacher=None):
         put(case + "/" + key, w.all[key])
 
 
+def write_file(name):
+    """What was put so far."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
+    with open(path, "wb") as f:
+        f.write(b"PAREGOLD" + struct.pack("<I", len(OUT)))
+        for key, data in OUT:
+            raw = key.encode()
+            f.write(struct.pack("<II", len(raw), data.size) + raw + data.astype("<f4").tobytes())
+    print("%d tensors, %d bytes" % (len(OUT), os.path.getsize(path)))
+
+
 def main():
     write_ops()
     write_nets()
@@ -244,13 +255,8 @@ def main():
     train("sgd_b", "resnet8b", 0.05)
     train("smooth", "lenet", 0.02, smoothing=0.1, cosine=True, clip=1.5)
     train("distill", "lenet", 0.02, teacher="resnet8a")
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "train.golden")
-    with open(path, "wb") as f:
-        f.write(b"PAREGOLD" + struct.pack("<I", len(OUT)))
-        for name, data in OUT:
-            raw = name.encode()
-            f.write(struct.pack("<II", len(raw), data.size) + raw + data.astype("<f4").tobytes())
-    print("%d tensors, %d bytes" % (len(OUT), os.path.getsize(path)))
+    write_file("train.golden")
 
 
-main()
+if __name__ == "__main__":
+    main()

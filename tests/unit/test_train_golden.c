@@ -8,68 +8,17 @@
  * the last one's error. */
 #include "train/train.h"
 
+#include "golden.h"
 #include "train/kernel.h"
 #include "train_fixtures.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
 
 static const double TOLERANCE_OP = 4e-6;
 static const double TOLERANCE_NET = 2e-5;
 static const double TOLERANCE_TRAIN = 1e-4;
 
-/* ---- the golden file ---- */
-
-static uint8_t *golden;
-static size_t golden_bytes;
-
-static int open_golden(void **state) {
+static int open_train_golden(void **state) {
     (void)state;
-    FILE *f = fopen(TEST_SOURCE_DIR "/tests/golden/train.golden", "rb");
-    if (!f) {
-        return -1;
-    }
-    golden = malloc(1 << 20);
-    golden_bytes = fread(golden, 1, 1 << 20, f);
-    fclose(f);
-    return memcmp(golden, "PAREGOLD", 8);
-}
-
-static int close_golden(void **state) {
-    (void)state;
-    free(golden);
-    return 0;
-}
-
-static uint32_t u32_at(size_t at) {
-    uint32_t v;
-    memcpy(&v, golden + at, sizeof v);
-    return v;
-}
-
-/* The tensor `prefix/name` of n elements, copied into a buffer that the next call overwrites. */
-static const float *golden_tensor(const char *prefix, const char *name, int64_t n) {
-    static float data[1 << 16];
-    char wanted[256];
-    snprintf(wanted, sizeof wanted, "%s/%s", prefix, name);
-    size_t at = 12;
-    for (uint32_t i = 0; i < u32_at(8); i++) {
-        const uint32_t name_bytes = u32_at(at);
-        const uint32_t n_elems = u32_at(at + 4);
-        at += 8;
-        if (name_bytes == strlen(wanted) && memcmp(golden + at, wanted, name_bytes) == 0) {
-            assert_int_equal(n_elems, n);
-            assert_true(n <= 1 << 16 && at + name_bytes + 4 * n_elems <= golden_bytes);
-            memcpy(data, golden + at + name_bytes, 4 * (size_t)n_elems);
-            return data;
-        }
-        at += name_bytes + 4 * (size_t)n_elems;
-    }
-    fail_msg("%s is not in the golden file", wanted);
-    return NULL;
+    return golden_open("train.golden");
 }
 
 static void check(const char *prefix, const char *name, const float *got, int64_t n,
@@ -356,7 +305,7 @@ int main(void) {
     for (int32_t i = 0; kernels_at(i); i++) {
         setenv("PARE_TRAIN_ISA", kernels_at(i)->name, 1);
         print_message("instruction set %s\n", kernels_at(i)->name);
-        failed += cmocka_run_group_tests(tests, open_golden, close_golden);
+        failed += cmocka_run_group_tests(tests, open_train_golden, golden_close);
     }
     return failed;
 }

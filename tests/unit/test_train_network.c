@@ -58,10 +58,11 @@ static double loss_of(struct network *net, float *grad) {
 /* The loss along each tensor's gradient, by a central difference: both must give |g|. The step is
  * large enough for float losses and small enough that few ReLUs and maxima change sides: hence 2 %.
  */
-static void check_numeric_gradients(struct model *m) {
+static void check_numeric_gradients(struct model *m, int frozen) {
     float grad[TINY_IMAGES * 10];
     struct error err;
     struct network *net = make_network(m, 1, NULL);
+    network_freeze_norm(net, frozen);
     loss_of(net, grad);
     assert_int_equal(network_backward(net, grad, &err), PARE_OK);
     float *g = malloc(sizeof(float) << 16);
@@ -102,9 +103,37 @@ static void check_numeric_gradients(struct model *m) {
 
 static void test_numeric_gradients(void **state) {
     (void)state;
-    check_numeric_gradients(make_resnet8('A'));
-    check_numeric_gradients(make_resnet8('B'));
-    check_numeric_gradients(make_small_lenet());
+    check_numeric_gradients(make_resnet8('A'), 0);
+    check_numeric_gradients(make_resnet8('B'), 0);
+    check_numeric_gradients(make_small_lenet(), 0);
+}
+
+/* Frozen batch norms: the values of evaluation, gradients that fit them, statistics untouched. */
+static void test_frozen_norm(void **state) {
+    (void)state;
+    struct error err;
+    struct model *m = make_resnet8('A');
+    struct model *before;
+    assert_int_equal(model_copy(m, &err, &before), PARE_OK);
+    struct network *net = make_network(m, 1, NULL);
+    struct network *plain = make_network(m, 0, NULL);
+    const float *trained_logits, *logits;
+    network_freeze_norm(net, 1);
+    assert_int_equal(network_forward(net, images, TINY_IMAGES, &err, &trained_logits), PARE_OK);
+    assert_int_equal(network_infer(plain, images, TINY_IMAGES, &err, &logits), PARE_OK);
+    for (int i = 0; i < TINY_IMAGES * 10; i++) {
+        assert_true(fabs((double)trained_logits[i] - (double)logits[i]) < 1e-4);
+    }
+    for (int32_t i = 0; i < m->graph.n_weights; i++) {
+        const pare_weight *w = m->graph.weights[i];
+        assert_memory_equal(w->data, before->graph.weights[i]->data,
+                            (size_t)w->n_elems * sizeof *w->data);
+    }
+    network_destroy(net);
+    network_destroy(plain);
+    model_destroy(before);
+    check_numeric_gradients(m, 1);
+    check_numeric_gradients(make_resnet8('B'), 1);
 }
 
 /* ---- the same bits ---- */
@@ -592,6 +621,7 @@ static void test_states(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_numeric_gradients),
+        cmocka_unit_test(test_frozen_norm),
         cmocka_unit_test(test_threads_change_nothing),
         cmocka_unit_test(test_seed_changes_weights),
         cmocka_unit_test(test_mask_holds),

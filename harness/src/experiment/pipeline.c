@@ -4,7 +4,8 @@
 #include "core/alloc.h"
 #include "core/file.h"
 #include "core/progress.h"
-#include "core/rng.h"
+#include "experiment/gradients.h"
+#include "experiment/samples.h"
 #include "experiment/tables.h"
 #include "train/train.h"
 
@@ -20,6 +21,7 @@ struct step {
     const struct plugin_entry *entry;
     const pare_method_calibrate *calibrate; /* NULL: the method has no such extension */
     const pare_method_calibrate *calibrate_after;
+    const pare_method_gradients *gradients;
     const pare_method_train *train;
     struct params *params;
 };
@@ -44,13 +46,14 @@ static pare_status resolve_step(const struct step_spec *spec, const struct regis
     const pare_method *method = step->entry->method;
     step->calibrate = extension(method, PARE_METHOD_CALIBRATE);
     step->calibrate_after = extension(method, PARE_METHOD_CALIBRATE_AFTER);
+    step->gradients = extension(method, PARE_METHOD_GRADIENTS);
     step->train = extension(method, PARE_METHOD_TRAIN);
     struct param_table tables[MAX_TABLES];
     size_t n = 0;
     tables[n++] = (struct param_table){method->params, method->n_params,
                                        step->entry->plugin->param_desc_size, method->id};
     tables[n++] = tables_where();
-    if (step->calibrate || step->calibrate_after)
+    if (step->calibrate || step->calibrate_after || step->gradients)
         tables[n++] = tables_calibration();
     if (step->train)
         tables[n++] = experiment_train_table();
@@ -179,24 +182,6 @@ static pare_status visit_value(void *context, int32_t node, const float *value, 
                 run->watching->observe(run->self, &run->model->graph, node, value, n));
 }
 
-/* The seed chooses the calibration images, all from the training split. */
-static uint32_t *choose_samples(const struct dataset_split *split, int64_t n, uint64_t seed) {
-    uint32_t *items = alloc_array((size_t)split->n, sizeof *items);
-    if (!items)
-        return NULL;
-    for (int64_t i = 0; i < split->n; i++)
-        items[i] = (uint32_t)i;
-    pare_rng rng;
-    rng_init(&rng, seed, "calibration", 0);
-    for (int64_t i = 0; i < n; i++) { /* the first n of a Fisher-Yates shuffle */
-        int64_t j = i + (int64_t)rng_below(&rng, (uint64_t)(split->n - i));
-        uint32_t t = items[i];
-        items[i] = items[j];
-        items[j] = t;
-    }
-    return items;
-}
-
 static pare_status observe_pass(struct step_run *run, struct network *net, const uint32_t *items,
                                 int64_t n, int32_t batch, float *images, struct error *err) {
     for (int64_t at = 0; at < n; at += batch) {
@@ -243,24 +228,29 @@ static pare_status observe_passes(struct step_run *run, const uint32_t *items, i
 static pare_status calibrate(struct step_run *run, const pare_method_calibrate *calibration,
                              struct error *err) {
     run->watching = calibration;
-    const struct dataset_split *split = &run->env->ds->splits[SPLIT_TRAIN];
     int64_t n = params_get(run->step->params, "calibration_samples")->i;
     int32_t batch = (int32_t)params_get(run->step->params, "calibration_batch")->i;
-    if (n > split->n)
-        return error_set(
-            err, PARE_E_RANGE,
-            "calibration_samples is %lld, but the training split of %s has %lld images",
-            (long long)n, run->env->ds->name, (long long)split->n);
-    pare_status status =
-        settle(run, CALL(run, "begin", run->watching->begin(run->self, &run->model->graph)), err);
-    if (status != PARE_OK)
-        return status;
-    uint32_t *items = choose_samples(split, n, run->env->seed);
-    if (!items)
-        return error_set(err, PARE_E_NOMEM, "out of memory");
-    status = observe_passes(run, items, n, batch, err);
+    uint32_t *items = NULL;
+    pare_status status = samples_choose(run->env->ds, n, run->env->seed, err, &items);
+    if (status == PARE_OK)
+        status = settle(
+            run, CALL(run, "begin", run->watching->begin(run->self, &run->model->graph)), err);
+    if (status == PARE_OK)
+        status = observe_passes(run, items, n, batch, err);
     free(items);
     return status;
+}
+
+/* ---- gradients ---- */
+
+static pare_status see_gradients(struct step_run *run, struct error *err) {
+    const struct gradient_env env = {
+        .ds = run->env->ds,
+        .seed = run->env->seed,
+        .pool = run->env->pool,
+        .n_samples = params_get(run->step->params, "calibration_samples")->i,
+        .batch = (int32_t)params_get(run->step->params, "calibration_batch")->i};
+    return gradients_run(run->step->gradients, run->inst, &env, run->model, err);
 }
 
 /* ---- training hooks: from the trainer's to the plugin's ---- */
@@ -360,6 +350,8 @@ static pare_status do_stages(struct step_run *run, struct error *err) {
     if (instance_check_patterns(run->inst, &run->model->graph, err) != PARE_OK)
         return err->status;
     if (step->calibrate && calibrate(run, step->calibrate, err) != PARE_OK)
+        return err->status;
+    if (step->gradients && see_gradients(run, err) != PARE_OK)
         return err->status;
     const pare_method *method = step->entry->method;
     if (method->apply) {

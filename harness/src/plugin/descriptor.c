@@ -4,6 +4,7 @@
 #include "plugin/params.h"
 
 #include <pare/ext/calibrate.h>
+#include <pare/ext/gradients.h>
 #include <pare/ext/train.h>
 #include <stdio.h>
 #include <string.h>
@@ -210,6 +211,19 @@ pare_status descriptor_check(const pare_plugin *plugin, struct error *err) {
     return status;
 }
 
+static pare_status check_gradients(const pare_method_gradients *ext, struct error *err) {
+    if (ext && ext->struct_size < END_OF(pare_method_gradients, end)) {
+        return error_set(err, PARE_E_ABI, "extension %s has %u bytes, wanted at least %u",
+                         PARE_METHOD_GRADIENTS, ext->struct_size,
+                         END_OF(pare_method_gradients, end));
+    }
+    if (ext && (!ext->begin || !ext->observe || !ext->end)) {
+        return error_set(err, PARE_E_ABI, "extension %s: begin, observe or end is NULL",
+                         PARE_METHOD_GRADIENTS);
+    }
+    return PARE_OK;
+}
+
 static pare_status check_calibrate(const pare_method *method, const char *id, struct error *err) {
     const pare_method_calibrate *calibrate =
         method->get_extension ? method->get_extension(id) : NULL;
@@ -241,5 +255,6 @@ pare_status descriptor_check_extensions(const pare_method *method, struct error 
         return error_set(err, PARE_E_ABI, "has neither apply nor extension %s: it can do nothing",
                          PARE_METHOD_TRAIN);
     }
-    return PARE_OK;
+    return check_gradients(
+        method->get_extension ? method->get_extension(PARE_METHOD_GRADIENTS) : NULL, err);
 }

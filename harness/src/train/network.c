@@ -540,6 +540,10 @@ void network_destroy(struct network *net) {
     free(net);
 }
 
+void network_freeze_norm(struct network *net, int frozen) {
+    net->norm_frozen = frozen != 0;
+}
+
 void network_set_norm_momentum(struct network *net, float momentum) {
     net->norm_momentum = momentum;
 }

@@ -65,6 +65,10 @@ const float *network_gradient(const struct network *net, int32_t weight);
 /* How far running statistics move towards a batch's, 0..1; 0.1 at first. */
 void network_set_norm_momentum(struct network *net, float momentum);
 
+/* 1: network_forward takes the running statistics as constants, as in evaluation, and leaves them;
+ * the gradient passes through. 0, at first: a batch's own. */
+void network_freeze_norm(struct network *net, int frozen);
+
 int64_t network_bytes(const struct network *net); /* memory it holds */
 
 #endif

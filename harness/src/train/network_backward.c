@@ -452,11 +452,16 @@ static void norm_coefficients(struct network *net, const pare_node *node) {
         g_gamma[ch] = (float)(dot * inv_std);
         g_beta[ch] = (float)sum;
         const double a = (double)node->weights[PARE_ROLE_GAMMA]->data[ch] * inv_std;
-        const double b = -a * inv_std * inv_std * dot / count;
+        double b = -a * inv_std * inv_std * dot / count;
+        double c0 = -a * sum / count - b * (double)s->centre[ch];
+        if (net->norm_frozen) { /* statistics that do not depend on x: only the factor stays */
+            b = 0.0;
+            c0 = 0.0;
+        }
         for (int32_t i = ch; i < kernel_period(c); i += c) {
             s->ca[i] = (float)a;
             s->cb[i] = (float)b;
-            s->cc[i] = (float)(-a * sum / count - b * (double)s->centre[ch]);
+            s->cc[i] = (float)c0;
         }
     }
 }

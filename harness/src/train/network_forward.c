@@ -199,7 +199,7 @@ static pare_status batch_statistics(struct network *net, const pare_node *node, 
 
 static pare_status run_statistics(struct network *net, const pare_node *node, int32_t training,
                                   struct error *err) {
-    if (training) {
+    if (training && !net->norm_frozen) {
         return batch_statistics(net, node, err);
     }
     for (int32_t ch = 0; ch < node->dims[2]; ch++) {

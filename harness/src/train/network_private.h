@@ -73,8 +73,9 @@ struct network {
     int32_t observed; /* the plan in force stores every value, in evaluation mode */
     int32_t planned;
     float norm_momentum;
-    int32_t n;       /* images of the current batch */
-    int32_t forward; /* a training forward pass came last: backward may follow */
+    int32_t norm_frozen; /* running statistics, also in training */
+    int32_t n;           /* images of the current batch */
+    int32_t forward;     /* a training forward pass came last: backward may follow */
 
     struct node_state *nodes;     /* (n_nodes) */
     struct weight_state *weights; /* (n_weights) */

@@ -224,6 +224,7 @@ pare_status pruner_prune(struct pruner *p, const pare_graph *graph, int64_t step
     for (int32_t k = 0; k < p->n_layers && status == PARE_OK; k++) {
         status = set_mask(p, graph, &p->layers[k]);
     }
+    p->is_done = is_last && status == PARE_OK;
     return status;
 }
 
@@ -273,11 +274,7 @@ pare_status pruner_apply(void *instance, const pare_graph *graph) {
     if (status == PARE_OK && p->options.schedule.kind != SCHEDULE_ONCE) {
         status = save(p, graph);
     }
-    if (status == PARE_OK) {
-        status = pruner_prune(p, graph, 0, 1);
-    }
-    p->is_done = status == PARE_OK;
-    return status;
+    return status == PARE_OK ? pruner_prune(p, graph, 0, 1) : status;
 }
 
 static pare_status train_begin(void *instance, const pare_graph *graph,
@@ -305,8 +302,7 @@ static pare_status after_step(void *instance, const pare_graph *graph,
     if (p->is_done || !schedule_is_due(&p->options.schedule, step->step)) {
         return PARE_OK;
     }
-    p->is_done = step->step >= p->options.schedule.last;
-    return pruner_prune(p, graph, step->step, p->is_done);
+    return pruner_prune(p, graph, step->step, step->step >= p->options.schedule.last);
 }
 
 static pare_status train_end(void *instance, const pare_graph *graph) {

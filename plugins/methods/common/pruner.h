@@ -46,7 +46,7 @@ struct pruner {
     struct scored *items;        /* (n_units) scratch of ties = "pytorch", else NULL */
     float *saved_data;           /* (n_elems) weights before apply, for a schedule; else NULL */
     uint8_t *saved_masks;        /* (n_elems) */
-    int is_done;                 /* the goals are reached */
+    int is_done;                 /* the goals are reached: the last cut has been made */
 };
 
 /* Everything but the instance itself, which the method frees. */
