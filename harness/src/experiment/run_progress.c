@@ -13,14 +13,17 @@ void run_progress_begin(struct run_progress *p, int quiet) {
         .quiet = quiet, .is_tty = isatty(STDERR_FILENO), .start_ns = clock_ns()};
 }
 
-/* "3 min 20 s left", from the trials done so far; "" before the first is done. */
+/* "3 min 20 s left", from the trials done so far; "" before the first is done. The current one
+ * takes its share off as it goes on, and no more than that. */
 static void compose_left(const struct run_progress *p, char text[48]) {
     char duration[32];
     text[0] = '\0';
     if (p->n_begun < 2)
         return;
-    double each_s = (double)(clock_ns() - p->start_ns) * 1e-9 / (double)(p->n_begun - 1);
-    format_duration(each_s * (double)(p->n_total - p->n_begun + 1), duration);
+    double each_s = (double)(p->trial_ns - p->start_ns) * 1e-9 / (double)(p->n_begun - 1);
+    double current_s = (double)(clock_ns() - p->trial_ns) * 1e-9;
+    double rest_s = each_s * (double)(p->n_total - p->n_begun);
+    format_duration(rest_s + (current_s < each_s ? each_s - current_s : 0), duration);
     snprintf(text, 48, "%s left", duration);
 }
 
@@ -34,12 +37,15 @@ static void compose_best(const struct run_progress *p, char text[96]) {
 void run_progress_trial(struct run_progress *p, const struct trial *trial) {
     char left[48], best[96];
     p->n_begun++;
+    p->trial_ns = clock_ns();
     if (p->n_total < p->n_begun)
         p->n_total = p->n_begun;
     compose_left(p, left);
     compose_best(p, best);
-    snprintf(p->trial, sizeof p->trial, "[%zu/%zu] %.140s, seed %llu", p->n_begun, p->n_total,
-             trial->label, (unsigned long long)trial->seed);
+    /* On a terminal the line has one row, in which more has to stand. */
+    int room = p->is_tty ? 32 : 140, is_cut = strlen(trial->label) > (size_t)room;
+    snprintf(p->trial, sizeof p->trial, "[%zu/%zu] %.*s%s, seed %llu", p->n_begun, p->n_total, room,
+             trial->label, is_cut ? "..." : "", (unsigned long long)trial->seed);
     if (!p->quiet && !p->is_tty)
         fprintf(stderr, "%s%s%s%s%s\n", p->trial, left[0] ? "  about " : "", left,
                 best[0] ? ", " : "", best);

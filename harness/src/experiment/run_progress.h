@@ -8,9 +8,9 @@
 
 struct run_progress {
     int quiet, is_tty;
-    size_t n_total; /* trials that have something to do, as far as is known */
-    size_t n_begun; /* the current one among them */
-    int64_t start_ns;
+    size_t n_total;             /* trials that have something to do, as far as is known */
+    size_t n_begun;             /* the current one among them */
+    int64_t start_ns, trial_ns; /* of the run, of the current trial */
     double best_top1; /* of the compressed models; of the untouched one, while it is alone */
     char best[64];    /* its pipeline; "": none yet */
     int best_is_compressed;
