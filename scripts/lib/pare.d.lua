@@ -202,6 +202,7 @@ function pare.grid(alternatives) end
 ---@field arms? pare.Arms|pare.Arms[]
 ---@field counters? string[] groups ("ipc", "cache", "branch", "tlb", "stall", "model", "kernel") or events
 ---@field checkpoint? string saves each trial's model under this name
+---@field confusion? boolean records each arm's confusion matrix
 ---@field on_trial? fun(trial: pare.Trial): boolean?
 ---@field on_record? fun(record: table, propose: fun(pipeline: pare.Step[]): integer)
 

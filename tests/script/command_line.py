@@ -131,6 +131,17 @@ def models(folder):
         check(row["execution"] == execution and row["n_samples"] == "5000", f"model eval: {row}")
         check(float(row["top1_ci_lo"]) < float(row["top1"]) < float(row["top1_ci_hi"]), f"model eval: {row}")
         check((row["top1_simulated"] != "") == (name == "small"), f"model eval: {row}")
+        check(row["confusion_json"] == "", f"model eval: {row}")
+    matrix = succeeds("model", "eval", "a.safetensors", "--dataset", "glyphs", "--samples", "200",
+                      "--confusion", cwd=folder).split("\n\n")[1].split("\n")
+    counts = [int(cell) for line in matrix[2:] for cell in line.split()[1:] if cell != "."]
+    check(matrix[0].split()[:3] == ["true", "as", "0"] and sum(counts) == 200, f"confusion: {matrix}")
+    row = rows_of(succeeds("bench", "--model", "a.safetensors", "--profile", "quick", "--cache",
+                           "cold-weights", "--counters", "kernel,sde:::pare::FALLBACK_OPS", "--format", "csv",
+                           cwd=folder))[0]
+    check(row["cache_state"] == "cold-weights" and "FALLBACK_OPS" in row["counters_json"], f"bench: {row}")
+    fails(["bench", "--model", "a.safetensors", "--cache", "warm"], "cache is \"warm\"", cwd=folder)
+    fails(["bench", "--model", "a.safetensors", "--cores", "huge"], "cores is \"huge\"", cwd=folder)
     fails(["model", "quantize", "small.safetensors", "--method", "magnitude", "--set", "sparsity=2",
            "--dataset", "glyphs", "--out", "x.safetensors"], "sparsity", cwd=folder)
     fails(["bench", "--model", "a.safetensors", "--input", "3x32x32"], "--input", "checkpoint", cwd=folder)

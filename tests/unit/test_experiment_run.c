@@ -6,6 +6,7 @@
 #include "experiment/experiment.h"
 #include "experiment/fill.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -170,6 +171,17 @@ static double real_cell(const struct record *rec, enum column col) {
 
 /* ---- tests ---- */
 
+/* 2 right of class 0, one 0 taken for 2, one 2 right; class 1 does not occur. */
+static void confusion_matrix_is_written_out(void **state) {
+    const uint8_t labels[4] = {0, 0, 0, 2}, predictions[4] = {0, 2, 0, 2};
+    struct record rec = {0};
+    struct error err;
+    (void)state;
+    assert_int_equal(fill_confusion(&rec, predictions, labels, 4, 3, &err), PARE_OK);
+    assert_string_equal(record_get(&rec, COL_confusion_json), "[[2,0,1],[0,0,0],[0,0,1]]");
+    record_clear(&rec);
+}
+
 static void labels_say_what_was_written(void **state) {
     (void)state;
     struct experiment exp = make_experiment();
@@ -181,9 +193,28 @@ static void labels_say_what_was_written(void **state) {
     experiment_clear(&exp);
 }
 
+/* All samples are in the matrix, those that are right on its diagonal. */
+static void check_confusion(const struct record *r) {
+    const char *at = record_get(r, COL_confusion_json);
+    long total = 0, right = 0;
+    for (int k = 0; k < 100; k++) {
+        char *end;
+        at += strspn(at, "[],");
+        long count = strtol(at, &end, 10);
+        assert_ptr_not_equal(at, end);
+        at = end;
+        total += count;
+        right += k % 11 == 0 ? count : 0;
+    }
+    assert_string_equal(at, "]]");
+    assert_int_equal(total, 300);
+    assert_true(fabs((double)right / 300 - real_cell(r, COL_top1)) < 1e-12);
+}
+
 static void every_arm_gives_a_whole_row(void **state) {
     struct fixture *f = *state;
     struct experiment exp = make_experiment();
+    exp.confusion = 1;
     struct error err;
     struct run_summary summary;
     if (run(f, &exp, (struct run_options){0}, &summary, &err) != PARE_OK)
@@ -207,6 +238,7 @@ static void every_arm_gives_a_whole_row(void **state) {
         assert_string_equal(record_get(r, COL_execution), quantized ? "integer" : "float");
         assert_int_equal(record_get(r, COL_top1_simulated)[0] != 0, quantized);
         assert_int_equal(record_get(r, COL_ratio)[0] != 0, quantized);
+        check_confusion(r);
         assert_true(real_cell(r, COL_aa_ratio) > 0.5 && real_cell(r, COL_aa_ratio) < 2);
         assert_true(real_cell(r, COL_rounds) >= 2);
         assert_true(real_cell(r, COL_blocks_disturbed) >= 0);
@@ -573,6 +605,7 @@ int main(void) {
     { #name " (in children)", name, set_up_isolated, tear_down, NULL }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(labels_say_what_was_written),
+        cmocka_unit_test(confusion_matrix_is_written_out),
         TEST(every_arm_gives_a_whole_row),
         TEST(same_seed_same_rows),
         TEST(resume_adds_exactly_what_is_missing),

@@ -233,6 +233,8 @@ static void experiments(void **state) {
         {EXPERIMENT("pipelines = { {} }, seeds = { -1 }"), 3, "seeds[1] is -1"},
         {EXPERIMENT("pipelines = { {} }, counters = { 1 }"), 3, "counters[1] is a number"},
         {EXPERIMENT("pipelines = { {} }, on_trial = 1"), 3, "on_trial is a number"},
+        {EXPERIMENT("pipelines = { {} }, confusion = 'yes'"), 3,
+         "confusion is a string, wanted true or false"},
         {EXPERIMENT("pipelines = { {} }, arms = { thread = 1 }"), 3,
          "unknown key 'thread', did you mean 'threads'?"},
         {EXPERIMENT("pipelines = { {} }, arms = { threads = {} }"), 3, "threads is an empty list"},

@@ -92,12 +92,14 @@ static const struct flag eval_flags[] = {
     {"backend", "NAME", "Default: auto.", 0},
     {"isa", "NAME", "Force this level of the backend; one that the machine lacks is refused.", 0},
     {"threads", "N", "Default: all cores.", 0},
+    {"confusion", NULL, "Also print the confusion matrix.", 0},
     {"logits", "FILE",
      "Write the deployed logits: (samples,classes) fp32, in the machine's byte order.", 0},
     END};
 static const char *const eval_examples[] = {
     "pare model eval lenet5-mnist --dataset mnist",
     "pare model eval small.safetensors --dataset mnist --format csv",
+    "pare model eval lenet5-mnist --dataset mnist --confusion",
     NULL,
 };
 

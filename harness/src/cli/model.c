@@ -180,6 +180,7 @@ static const struct view_column eval_view[] = {
     {"params_total", COL_params_total, NULL, NULL, NULL},
     {"params_nonzero", COL_params_nonzero, NULL, NULL, NULL},
     {"bytes_file", COL_bytes_file, cli_format_bytes, NULL, NULL},
+    {NULL, COL_confusion_json, NULL, NULL, NULL},
 };
 
 static pare_status parse_split(const char *name, struct error *err, enum split_id *split) {
@@ -215,6 +216,7 @@ static pare_status evaluate(const struct cli *cli, struct model *model, const st
         .split = SPLIT_TEST,
         .backend = cli_value(cli, "backend", "auto"),
         .isa = cli_value(cli, "isa", NULL),
+        .confusion = cli_has(cli, "confusion"),
         .logits_path = cli_value(cli, "logits", NULL),
     };
     if (!options.dataset)
@@ -231,6 +233,8 @@ static pare_status evaluate(const struct cli *cli, struct model *model, const st
     if (status == PARE_OK)
         status =
             cli_print_rows(cli, &rec, 1, eval_view, sizeof eval_view / sizeof *eval_view, 1, err);
+    if (status == PARE_OK && options.confusion && cli->format == TABLE_TEXT)
+        status = cli_print_confusion(cli, record_get(&rec, COL_confusion_json), err);
     record_clear(&rec);
     return status;
 }

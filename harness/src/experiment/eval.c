@@ -61,6 +61,9 @@ static pare_status evaluate_deployed(struct evaluation *e, const struct registry
     if (status == PARE_OK)
         status = outputs_measure(&e->model->graph, e->ds, e->split, e->logits, err, &acc,
                                  e->predictions);
+    if (status == PARE_OK && o->confusion)
+        status =
+            fill_confusion(rec, e->predictions, split->labels, split->n, e->ds->n_classes, err);
     if (status == PARE_OK) {
         fill_accuracy(rec, &acc);
         fill_execution(rec, dep);

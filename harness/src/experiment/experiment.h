@@ -79,6 +79,7 @@ struct experiment {
     size_t n_counters;
     char **counters;
     char *checkpoint; /* name under which each trial's model is saved; NULL: not saved */
+    int confusion;    /* record each arm's confusion matrix */
     struct experiment_hooks hooks;
 };
 void experiment_clear(struct experiment *exp); /* frees everything it owns */
@@ -160,6 +161,7 @@ struct eval_options {
     int64_t n_samples;         /* the first ones of the split; 0: all */
     const char *backend, *isa; /* isa NULL: the best */
     int32_t threads;           /* 0: all cores */
+    int confusion;             /* record the confusion matrix */
     const char *logits_path;   /* where the deployed logits go, (n,n_classes) fp32; NULL: nowhere */
 };
 pare_status experiment_eval(struct model *model, const struct eval_options *options,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "experiment/fill.h"
 
+#include "core/alloc.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +46,43 @@ void fill_paired(struct record *rec, const struct accuracy_paired *paired) {
     record_set_int(rec, COL_flips_won, paired->flips_won);
     record_set_real(rec, COL_mcnemar_p, paired->mcnemar_p);
     record_set_real(rec, COL_agreement, paired->agreement);
+}
+
+/* "[[row of true class 0],[row of true class 1]]"; malloc'd. */
+static char *confusion_text(const int64_t *cells, int32_t n_classes) {
+    char *text = NULL;
+    size_t n_bytes = 0;
+    FILE *out = open_memstream(&text, &n_bytes);
+    if (!out)
+        return NULL;
+    for (int32_t t = 0; t < n_classes; t++) {
+        for (int32_t p = 0; p < n_classes; p++)
+            fprintf(out, "%s%lld",
+                    p   ? ","
+                    : t ? "],["
+                        : "[[",
+                    (long long)cells[(size_t)t * (size_t)n_classes + (size_t)p]);
+    }
+    fputs("]]", out);
+    if (fclose(out) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+pare_status fill_confusion(struct record *rec, const uint8_t *predictions, const uint8_t *labels,
+                           int64_t n, int32_t n_classes, struct error *err) {
+    int64_t *cells = alloc_array((size_t)n_classes * (size_t)n_classes, sizeof *cells);
+    for (int64_t i = 0; cells && i < n; i++)
+        cells[labels[i] * n_classes + predictions[i]]++;
+    char *text = cells ? confusion_text(cells, n_classes) : NULL;
+    free(cells);
+    if (!text)
+        return error_set(err, PARE_E_NOMEM, "out of memory for a confusion matrix");
+    record_set(rec, COL_confusion_json, text);
+    free(text);
+    return PARE_OK;
 }
 
 int graph_is_quantized(const pare_graph *graph) {

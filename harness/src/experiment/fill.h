@@ -11,6 +11,10 @@ void fill_machine(struct record *rec, const struct machine *machine);
 void fill_accuracy(struct record *rec, const struct accuracy *acc);
 void fill_paired(struct record *rec, const struct accuracy_paired *paired);
 
+/* Column confusion_json from predictions and labels (n), each below n_classes. */
+pare_status fill_confusion(struct record *rec, const uint8_t *predictions, const uint8_t *labels,
+                           int64_t n, int32_t n_classes, struct error *err);
+
 /* Parameters, operations and bytes of a model; bytes_fp32 is that of the uncompressed base. */
 pare_status fill_size(struct record *rec, const struct model *model, const struct model *base,
                       struct error *err);

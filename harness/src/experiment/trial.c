@@ -144,6 +144,9 @@ static pare_status measure_accuracy(struct build *b, const struct arm_spec *arm,
     deployment_destroy(dep);
     if (status != PARE_OK)
         return status;
+    if (env->exp->confusion && fill_confusion(rec, b->predictions, test->labels, test->n,
+                                              env->ds->n_classes, err) != PARE_OK)
+        return err->status;
     record_set(rec, COL_split, "test");
     fill_accuracy(rec, &acc);
     accuracy_compare(b->predictions, env->base->predictions, test->labels, test->n, &paired);
@@ -288,6 +291,7 @@ static const enum column accuracy_columns[] = {
     COL_agreement_simulated,
     COL_diverging_layer,
     COL_split,
+    COL_confusion_json,
 };
 
 struct evaluated {

@@ -340,9 +340,9 @@ static void read_hook(lua_State *L, int table, int box, const char *key, int use
 }
 
 static int pare_experiment(lua_State *L) {
-    static const char *const keys[] = {"name",      "dataset",    "model",    "seeds",
-                                       "pipelines", "arms",       "counters", "on_trial",
-                                       "on_record", "checkpoint", NULL};
+    static const char *const keys[] = {"name",      "dataset",    "model",     "seeds",
+                                       "pipelines", "arms",       "counters",  "on_trial",
+                                       "on_record", "checkpoint", "confusion", NULL};
     const struct script *script = binding_script(L);
     if (!script || !script->registry)
         return args_fail(L, WHAT ": not available here, only in scripts for `pare run`");
@@ -362,6 +362,11 @@ static int pare_experiment(lua_State *L) {
         exp->checkpoint = args_strdup(L, args_string(L, 1, WHAT, "checkpoint", NULL));
         check_name(L, "checkpoint", exp->checkpoint);
     }
+    lua_pop(L, 1);
+    int type = lua_getfield(L, 1, "confusion");
+    if (type != LUA_TNIL && type != LUA_TBOOLEAN)
+        return args_fail(L, WHAT ": confusion is %s, wanted true or false", args_type(L, -1));
+    exp->confusion = lua_toboolean(L, -1);
     lua_pop(L, 1);
     const struct dataset_info *info = read_dataset(L, 1, exp);
     lua_getfield(L, 1, "model");
