@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* A comparator: float graphs on oneDNN's kernels. A batch is cut into pieces of at most
- * ONEDNN_PIECE samples; a piece is computed by one thread, always at its full size, so that results
- * depend neither on the number of threads nor on the batch. */
+/* A comparator: float graphs on oneDNN's kernels, in pieces of ONEDNN_PIECE samples (pieced.h). */
 #ifndef BACKENDS_ONEDNN_ONEDNN_H
 #define BACKENDS_ONEDNN_ONEDNN_H
 
-#include "lower.h"
+#include "pieced.h"
 
 #include <dnnl.h>
 
@@ -28,19 +26,11 @@ struct onednn_step {
     float *gain, *shift;         /* affine: (C) each */
 };
 
-/* The part of the engine that makes primitives. */
-struct onednn_maker {
-    const pare_host *host;
-    dnnl_engine_t engine;
-    dnnl_stream_t stream;
-    const struct lower_plan *plan; /* for one piece */
-    int64_t bytes_resident;        /* counted here */
-};
-
 /* Fills *step from `low`, whose weights may be dropped afterwards. `name` is the node's, for
  * messages. What was made before a failure is in *step. [main] */
-pare_status onednn_prepare(struct onednn_maker *maker, const struct lower_step *low,
-                           const char *name, struct onednn_step *step);
+pare_status onednn_prepare(struct pieced_maker *pieced, dnnl_engine_t engine, dnnl_stream_t stream,
+                           const struct lower_step *low, const char *name,
+                           struct onednn_step *step);
 void onednn_step_free(const pare_host *host, struct onednn_step *step); /* [main] */
 
 /* A step without a primitive, on `n` samples. [any] [hot] */

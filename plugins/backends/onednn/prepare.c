@@ -5,11 +5,17 @@
 
 #include <string.h>
 
+/* The part of the engine that makes primitives. */
+struct onednn_maker {
+    struct pieced_maker *pieced;
+    dnnl_engine_t engine;
+    dnnl_stream_t stream;
+};
+
 static void *keep(struct onednn_maker *maker, size_t bytes) {
-    void *ptr = maker->host->alloc(maker->host, bytes > 0 ? bytes : 1);
+    void *ptr = pieced_alloc(maker->pieced->host, (int64_t)bytes, 1);
     if (ptr != NULL) {
-        memset(ptr, 0, bytes);
-        maker->bytes_resident += (int64_t)bytes;
+        maker->pieced->bytes_resident += (int64_t)bytes;
     }
     return ptr;
 }
@@ -179,7 +185,7 @@ static dnnl_status_t pack_bias(struct onednn_maker *maker, struct onednn_step *s
 
 static dnnl_status_t make_primitive(struct onednn_maker *maker, struct onednn_step *step) {
     const struct lower_step *s = &step->low;
-    const int32_t n = maker->plan->max_batch;
+    const int32_t n = maker->pieced->plan->max_batch;
     union operation op;
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t desc = NULL;
@@ -225,9 +231,11 @@ static int pack_affine(struct onednn_maker *maker, struct onednn_step *step) {
     return 1;
 }
 
-pare_status onednn_prepare(struct onednn_maker *maker, const struct lower_step *low,
-                           const char *name, struct onednn_step *step) {
-    const pare_host *host = maker->host;
+pare_status onednn_prepare(struct pieced_maker *pieced, dnnl_engine_t engine, dnnl_stream_t stream,
+                           const struct lower_step *low, const char *name,
+                           struct onednn_step *step) {
+    const pare_host *host = pieced->host;
+    struct onednn_maker maker = {pieced, engine, stream};
     dnnl_status_t status = dnnl_success;
     step->low = *low;
     step->kernel = kernel_name(low->kind);
@@ -237,10 +245,10 @@ pare_status onednn_prepare(struct onednn_maker *maker, const struct lower_step *
     case LOWER_ADD:
     case LOWER_MAX_POOL:
     case LOWER_AVG_POOL:
-        status = make_primitive(maker, step);
+        status = make_primitive(&maker, step);
         break;
     case LOWER_AFFINE:
-        status = pack_affine(maker, step) ? dnnl_success : dnnl_out_of_memory;
+        status = pack_affine(&maker, step) ? dnnl_success : dnnl_out_of_memory;
         break;
     default:
         break;
