@@ -211,7 +211,7 @@ static int run(void *context, int32_t l, int32_t index, const void *const *x, vo
     dnnl_exec_arg_t args[6];
     int n_args = 0;
     if (step->primitive == NULL) {
-        onednn_run_plain(step, x[0], y, c->n_samples);
+        pieced_run_plain(&step->low, step->gain, step->shift, x[0], y, c->n_samples);
         return 0;
     }
     for (int32_t k = 0; k < step->low.n_inputs; k++) {

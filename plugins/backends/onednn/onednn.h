@@ -17,7 +17,7 @@ const char *onednn_isa(void);
 struct onednn_step {
     struct lower_step low; /* without weights */
     const char *kernel;
-    dnnl_primitive_t primitive;    /* NULL: one of plain.c */
+    dnnl_primitive_t primitive;    /* NULL: pieced_run_plain */
     dnnl_memory_desc_t in[2], out; /* of one piece, NHWC */
     size_t scratch_bytes;
     void *weights_data;          /* in the primitive's own layout */
@@ -32,9 +32,6 @@ pare_status onednn_prepare(struct pieced_maker *pieced, dnnl_engine_t engine, dn
                            const struct lower_step *low, const char *name,
                            struct onednn_step *step);
 void onednn_step_free(const pare_host *host, struct onednn_step *step); /* [main] */
-
-/* A step without a primitive, on `n` samples. [any] [hot] */
-void onednn_run_plain(const struct onednn_step *step, const float *x, float *y, int32_t n);
 
 /* libgomp's; the settings of the thread that calls. */
 int omp_get_max_threads(void);

@@ -63,6 +63,14 @@ pare_status pieced_executable_info(void *executable, const pare_executable_info 
 pare_status pieced_run(void *executable, const float *images, int32_t n, float *output);
 const void *pieced_get_extension(const char *id);
 
+/* Float steps that libraries do not have: copy, relu, affine (gain, shift: (C), NULL for the
+ * others), shortcut A, softmax; on `n` samples. [any] [hot] */
+void pieced_run_plain(const struct lower_step *s, const float *gain, const float *shift,
+                      const float *x, float *y, int32_t n);
+/* On elements of any size; the new channels are bytes `fill`. [any] [hot] */
+void pieced_shortcut_a(const struct lower_step *s, const void *x, void *y, int32_t n,
+                       int64_t elem_bytes, int fill);
+
 /* Cleared memory; NULL when exhausted. [main] */
 void *pieced_alloc(const pare_host *host, int64_t n, size_t size);
 
