@@ -8,11 +8,12 @@
 struct subject {
     const pare_backend *backend;
     const char *isa;
-    int exact;      /* sums floats in the reference's order */
-    int float_only; /* refuses a graph that holds a quantized value */
+    int exact;       /* sums floats in the reference's order */
+    int float_only;  /* refuses a graph that holds a quantized value */
+    int approximate; /* a code may be one off; may refuse what its library does not have */
 };
 
-#define MAX_SUBJECTS 16
+#define MAX_SUBJECTS 17
 
 /* Fills `subjects`; the first is ref's portable level. */
 int32_t subjects_usable(struct subject subjects[MAX_SUBJECTS]);

@@ -43,7 +43,9 @@ typedef struct pare_kernel_info {
 typedef struct pare_executable_info {
     uint32_t struct_size;
     const char *isa;
-    const char *execution;     /* "float", "integer", "mixed" (some nodes each) */
+    /* "float", "integer", "mixed" (some nodes each), or "approximate": integers, but not those of
+     * the specification. */
+    const char *execution;
     int64_t bytes_resident;    /* packed weights and tables */
     int64_t bytes_activations; /* the arena, for max_batch */
     int32_t n_kernels;

@@ -75,31 +75,42 @@ static pare_status read_options(const struct cli *cli, struct error *err,
     return PARE_OK;
 }
 
-/* "ref,auto" one by one, each as a row. */
-static pare_status bench_all(const struct cli *cli, const struct model *model,
-                             const struct registry *reg, struct bench_options *options,
-                             struct error *err) {
+/* "ref,auto" one by one, each as a row. One that fails is told on stderr and does not keep the
+ * others from their rows. Gives the exit status. */
+static int bench_all(struct cli *cli, const struct model *model, const struct registry *reg,
+                     struct bench_options *options) {
+    struct error err;
     char *list = strdup(cli_value(cli, "backend", "auto"));
     struct record *rows = list ? alloc_array(strlen(list) + 1, sizeof *rows) : NULL;
     size_t n = 0;
     char *rest = NULL;
-    pare_status status = rows ? PARE_OK : error_set(err, PARE_E_NOMEM, "out of memory");
-    for (char *name = rows ? strtok_r(list, ",", &rest) : NULL; name && status == PARE_OK;
+    int exit_status = CLI_DONE;
+    if (!rows || strspn(list, ",") == strlen(list)) {
+        error_set(&err, rows ? PARE_E_ARG : PARE_E_NOMEM,
+                  rows ? "--backend is empty, wanted names such as ref,auto" : "out of memory");
+        exit_status = cli_fail(cli, &err);
+    }
+    for (char *name = rows ? strtok_r(list, ",", &rest) : NULL; name;
          name = strtok_r(NULL, ",", &rest)) {
         options->backend = name;
-        status = experiment_bench(model, reg, options, err, &rows[n]);
-        record_set(&rows[n++], COL_pipeline, options->precision);
+        if (experiment_bench(model, reg, options, &err, &rows[n]) == PARE_OK) {
+            record_set(&rows[n++], COL_pipeline, options->precision);
+        } else {
+            record_clear(&rows[n]);
+            exit_status = cli_fail(cli, &err);
+        }
     }
-    if (status == PARE_OK && n == 0)
-        status = error_set(err, PARE_E_ARG, "--backend is empty, wanted names such as ref,auto");
-    if (status == PARE_OK)
-        status = cli_print_rows(cli, rows, n, bench_view, sizeof bench_view / sizeof *bench_view, 0,
-                                err);
+    if (n > 0) {
+        exit_status = exit_status == CLI_DONE ? CLI_DONE : CLI_FAILED;
+        if (cli_print_rows(cli, rows, n, bench_view, sizeof bench_view / sizeof *bench_view, 0,
+                           &err) != PARE_OK)
+            exit_status = cli_fail(cli, &err);
+    }
     for (size_t k = 0; k < n; k++)
         record_clear(&rows[k]);
     free(rows);
     free(list);
-    return status;
+    return exit_status;
 }
 
 /* Splits "a,b" in place: the pieces, malloc'd, lie in `list`. */
@@ -134,11 +145,11 @@ int bench_command(struct cli *cli) {
         status = cli_model(cli, name, options.seed, &err, &model, &is_trained);
     if (status == PARE_OK)
         status = cli_registry(cli, &err, &reg);
-    if (status == PARE_OK)
-        status = bench_all(cli, model, reg, &options, &err);
+    int exit_status =
+        status == PARE_OK ? bench_all(cli, model, reg, &options) : cli_fail(cli, &err);
     registry_destroy(reg);
     model_destroy(model);
     free(counter_names);
     free(counters);
-    return status ? cli_fail(cli, &err) : CLI_DONE;
+    return exit_status;
 }

@@ -102,7 +102,8 @@ static enum xnn_status quantized_make(const pare_host *host, const struct xnnpac
         const double bias = (double)s->bias_f32[c] / (double)s->multiplier[c];
         q->scale[c] =
             (float)((double)s->multiplier[c] * (double)step->out.scale / (double)step->in[0].scale);
-        if (!(fabs(bias) < 0x1p30)) {
+        /* With a multiplier above 1 the bias would be coarser than a step of the output. */
+        if (!(fabs(bias) < 0x1p30) || s->multiplier[c] > 1.0f) {
             return xnn_status_unsupported_parameter;
         }
         q->bias[c] = (int32_t)nearbyint(bias);
@@ -161,8 +162,8 @@ static enum xnn_status make_operator(const pare_host *host, const struct xnnpack
 static const char *kernel_name(const struct lower_step *s) {
     static const char *const names[LOWER_N_KINDS][2] = {
         [LOWER_COPY] = {"xnnpack_copy_f32", ""},
-        [LOWER_QUANTIZE] = {"", "xnnpack_quantize_i8"},
-        [LOWER_DEQUANTIZE] = {"", "xnnpack_dequantize_i8"},
+        [LOWER_QUANTIZE] = {"xnnpack_quantize_i8", "xnnpack_quantize_i8"},
+        [LOWER_DEQUANTIZE] = {"xnnpack_dequantize_i8", "xnnpack_dequantize_i8"},
         [LOWER_REQUANTIZE] = {"", "xnnpack_requantize_i8"},
         [LOWER_CONV2D] = {"xnnpack_conv2d_f32", "xnnpack_conv2d_i8"},
         [LOWER_LINEAR] = {"xnnpack_linear_f32", "xnnpack_linear_i8"},
