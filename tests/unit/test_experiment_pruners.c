@@ -25,6 +25,10 @@ static const struct pruner_case {
     {"snip", "sparsity=0.8 calibration_samples=20 epochs=2 batch=4", 0.8},
     {"grasp", "sparsity=0.8 calibration_samples=20 epochs=2 batch=4", 0.8},
     {"synflow", "sparsity=0.8 calibration_samples=20 epochs=2 batch=4", 0.8},
+    {"rigl", "sparsity=0.8 interval=3 epochs=6 batch=4", 0.8},
+    {"rigl", "sparsity=0.8 distribution=uniform interval=3 epochs=6 batch=4", 0.8},
+    {"movement", "sparsity=0.8 epochs=6 batch=4", 0.8},
+    {"dns", "sparsity=0.8 epochs=6 batch=4", 0.8},
 };
 enum { N_CASES = sizeof cases / sizeof cases[0], MAX_INPUTS = 16 };
 

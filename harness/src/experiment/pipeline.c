@@ -57,7 +57,14 @@ static pare_status resolve_step(const struct step_spec *spec, const struct regis
         tables[n++] = tables_calibration();
     if (step->train)
         tables[n++] = experiment_train_table();
-    return params_resolve(tables, n, spec->inputs, spec->n_inputs, err, &step->params);
+    if (params_resolve(tables, n, spec->inputs, spec->n_inputs, err, &step->params) != PARE_OK)
+        return err->status;
+    int acts = method->apply || step->calibrate || step->calibrate_after || step->gradients;
+    if (!acts && !trains(step))
+        return error_set(err, PARE_E_ARG,
+                         "epochs is 0, but %s does all its work while training; wanted more",
+                         method->id);
+    return PARE_OK;
 }
 
 pare_status pipeline_resolve(const struct pipeline_spec *spec, const struct registry *reg,

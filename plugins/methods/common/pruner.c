@@ -212,7 +212,7 @@ static pare_status set_mask(struct pruner *p, const pare_graph *graph,
     return p->host->set_mask(p->host, graph, layer->weight, mask);
 }
 
-pare_status pruner_prune(struct pruner *p, const pare_graph *graph, int64_t step, int is_last) {
+pare_status pruner_choose(struct pruner *p, const pare_graph *graph, int64_t step, int is_last) {
     pare_status status = PARE_OK;
     look(p, graph);
     for (int32_t k = 0; k < p->n_layers && status == PARE_OK; k++) {
@@ -221,11 +221,33 @@ pare_status pruner_prune(struct pruner *p, const pare_graph *graph, int64_t step
     for (int32_t g = 0; g < p->n_goals && status == PARE_OK; g++) {
         drop(p, graph, g, step, is_last);
     }
+    return status;
+}
+
+pare_status pruner_set_masks(struct pruner *p, const pare_graph *graph) {
+    pare_status status = PARE_OK;
     for (int32_t k = 0; k < p->n_layers && status == PARE_OK; k++) {
         status = set_mask(p, graph, &p->layers[k]);
     }
+    return status;
+}
+
+pare_status pruner_prune(struct pruner *p, const pare_graph *graph, int64_t step, int is_last) {
+    pare_status status = pruner_choose(p, graph, step, is_last);
+    if (status == PARE_OK) {
+        status = pruner_set_masks(p, graph);
+    }
     p->is_done = is_last && status == PARE_OK;
     return status;
+}
+
+const struct pruner_layer *pruner_layer_of(const struct pruner *p, int32_t weight) {
+    for (int32_t k = 0; k < p->n_layers; k++) {
+        if (p->layers[k].weight == weight) {
+            return &p->layers[k];
+        }
+    }
+    return NULL;
 }
 
 /* ---- before and after a training ---- */

@@ -55,9 +55,21 @@ void pruner_clear(struct pruner *pruner);
 /* Finds the selected weights, how many are to go, and makes room. [main] */
 pare_status pruner_prepare(struct pruner *pruner, const pare_graph *graph);
 
-/* Prunes towards the goals: as far as the schedule is after step `step`, or, with `is_last`, all
- * the way. A layer that would be pruned to nothing is PARE_E_RANGE unless allowed. [main] */
+/* Which units are to be kept, keep[] = 1 or 0, as far as the schedule is after step `step`, or,
+ * with `is_last`, in the end. Starts from the masks that the graph has now. Changes nothing else.
+ */
+pare_status pruner_choose(struct pruner *pruner, const pare_graph *graph, int64_t step,
+                          int is_last);
+
+/* Prunes, for good, what is not to be kept. A layer that would be pruned to nothing is PARE_E_RANGE
+ * unless allowed. [main] */
+pare_status pruner_set_masks(struct pruner *pruner, const pare_graph *graph);
+
+/* Both, one after the other. [main] */
 pare_status pruner_prune(struct pruner *pruner, const pare_graph *graph, int64_t step, int is_last);
+
+/* The layer of a weight, or NULL. */
+const struct pruner_layer *pruner_layer_of(const struct pruner *pruner, int32_t weight);
 
 /* `apply` of a method: prepares, and prunes to the end under every schedule, because no training
  * may follow. If one does, pruner_train_begin takes it back and starts the schedule. [main] */
