@@ -7,6 +7,7 @@ for name in CMakeLists.txt harness plugins scripts datasets tests; do
 done
 mkdir -p build/release results/runs
 ln -s "$PARE" build/release/pare
+ln -s "$BUILD/plugins" build/release/plugins
 
 # block LANGUAGE FILE: the fenced blocks of that language, without their indentation.
 block() {

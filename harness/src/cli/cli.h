@@ -130,6 +130,7 @@ int run_command(struct cli *cli);
 int bench_command(struct cli *cli);
 int list_command(struct cli *cli);
 int describe_command(struct cli *cli);
+int check_command(struct cli *cli);
 int env_command(struct cli *cli);
 int data_list_command(struct cli *cli);
 int data_fetch_command(struct cli *cli);

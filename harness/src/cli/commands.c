@@ -60,6 +60,23 @@ static const char *const bench_examples[] = {
 static const char *const list_examples[] = {"pare list methods", "pare list datasets --format csv",
                                             NULL};
 static const char *const describe_examples[] = {"pare describe ptq", "pare describe ref", NULL};
+
+static const struct flag check_flags[] = {
+    {"method", "NAME", "Only this method of the plugin.", 0},
+    {"backend", "NAME", "Only this backend.", 0},
+    {"only", "CHECK", "Only this check.", 0},
+    {"case", "N", "Only case N of that check: what a failure is reproduced with.", 0},
+    {"set", "K=V", "A parameter that is not to have its default.", 1},
+    {"seed", "N", "Seed of models, images and graphs; default: 1.", 0},
+    {"graphs", "N", "Random graphs that a backend is compared on; default: 40.", 0},
+    {"time-limit", "SECONDS", "For one case; default: 20.", 0},
+    END};
+static const char *const check_examples[] = {
+    "pare check build/release/plugins/ptq.so",
+    "pare check mine.so --format csv",
+    "pare check mine.so --method mine --only alloc --case 17",
+    NULL,
+};
 static const char *const env_examples[] = {"pare env", "pare env --format json", NULL};
 static const char *const data_list_examples[] = {"pare data list", NULL};
 
@@ -165,6 +182,10 @@ static const struct command commands[] = {
      1, list_examples, list_command},
     {"describe", "METHOD|BACKEND", 1, 1, "Shows a method or backend with all its parameters.", NULL,
      1, 1, describe_examples, describe_command},
+    {"check", "PLUGIN.so", 1, 1,
+     "Checks that a plugin keeps the contract of its headers: a verdict per check, and a line that "
+     "reproduces each failure. Every case runs in a process of its own, with a time limit.",
+     check_flags, 1, 0, check_examples, check_command},
     {"env", "", 0, 0, "Shows the machine, and what can be measured on it and what cannot, and why.",
      NULL, 1, 1, env_examples, env_command},
     {"data list", "", 0, 0, "Lists datasets and where each was found.", NULL, 1, 0,

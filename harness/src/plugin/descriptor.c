@@ -251,6 +251,14 @@ pare_status descriptor_check_extensions(const pare_method *method, struct error 
     if (train && !train->begin) {
         return error_set(err, PARE_E_ABI, "extension %s: begin is NULL", PARE_METHOD_TRAIN);
     }
+    if (train && (!train->weight_forward != !train->weight_backward ||
+                  !train->activation_forward != !train->activation_backward)) {
+        return error_set(
+            err, PARE_E_ABI,
+            "extension %s: forward without backward, or backward without forward: give "
+            "both or neither",
+            PARE_METHOD_TRAIN);
+    }
     if (!method->apply && !train) {
         return error_set(err, PARE_E_ABI, "has neither apply nor extension %s: it can do nothing",
                          PARE_METHOD_TRAIN);

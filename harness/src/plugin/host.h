@@ -15,6 +15,7 @@ struct instance {
     const struct plugin_entry *entry;
     void *self; /* what the plugin's create gave; NULL before and after */
     struct pool *pool;
+    void *user; /* of whoever replaces functions of `host`; NULL */
     uint64_t seed, index;
     char **include, **exclude;
     size_t n_include, n_exclude;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/file.h"
 #include "model/model.h"
-#include "plugin/descriptor.h"
 #include "plugin/host.h"
 #include "plugin/registry.h"
 
@@ -14,10 +13,10 @@ static pare_status call_create(struct instance *inst, const pare_params *params,
     pare_status status = PARE_OK;
     if (entry->method) {
         instance_enter(inst, "get_extension");
-        status = descriptor_check_extensions(entry->method, err);
+        status = registry_check_extensions(entry, err);
         note_leave(entry->note);
         if (status < 0) {
-            return error_prefix(err, "%s", entry->owner);
+            return status;
         }
         instance_enter(inst, "create");
         status = entry->method->create(&inst->host, params, &self);

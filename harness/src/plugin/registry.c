@@ -354,6 +354,13 @@ const struct plugin_reject *registry_reject(const struct registry *reg, size_t k
     return k < reg->n_rejects ? &reg->rejects[k] : NULL;
 }
 
+pare_status registry_check_extensions(const struct plugin_entry *entry, struct error *err) {
+    if (entry->method && descriptor_check_extensions(entry->method, err) < 0) {
+        return error_prefix(err, "%s", entry->owner);
+    }
+    return PARE_OK;
+}
+
 struct param_table registry_param_table(const struct plugin_entry *entry) {
     const pare_method *m = entry->method;
     const pare_backend *b = entry->backend;

@@ -70,6 +70,10 @@ pare_status registry_find_backend(const struct registry *reg, const char *id, st
  * probe that fails is an error. */
 pare_status registry_probe(const struct plugin_entry *entry, struct error *err, pare_probe *out);
 
+/* Are the tables of a method's extensions whole? Calls get_extension, which scanning does not;
+ * instance_create does the same. */
+pare_status registry_check_extensions(const struct plugin_entry *entry, struct error *err);
+
 /* The parameter table of an entry, for params_resolve; owner is "method ptq" or "backend ref", and
  * lives as long as the registry. */
 struct param_table registry_param_table(const struct plugin_entry *entry);

@@ -27,7 +27,8 @@ typedef struct pare_train_step {
     double lr;    /* it was taken with */
 } pare_train_step;
 
-/* Every function but begin may be NULL: "does nothing". The functions on tensors are called with
+/* Every function but begin may be NULL: "does nothing"; a forward and its backward are there
+ * together or not at all. The functions on tensors are called with
  * whole tensors, on the main thread; they may use host->parallel_for. */
 typedef struct pare_method_train {
     uint32_t struct_size;
