@@ -471,6 +471,36 @@ static void check_activation_hook(struct model *plain, struct model *hooked, con
     model_destroy(hooked);
 }
 
+static int wants_none(void *context, int32_t node) {
+    (void)context, (void)node;
+    return 0;
+}
+
+/* A method that learns nothing from the images' gradient does not get it, and all else is as it
+ * was. */
+static void test_image_gradient_unwanted(void **state) {
+    (void)state;
+    float logits[TINY_IMAGES * 10];
+    struct model *m = make_small_lenet();
+    struct doubler d = {.weight = -1, .node = model_find_node(m, "conv1")};
+    struct network_hooks hooks = {.context = &d,
+                                  .wants_weight = wants_weight,
+                                  .wants_activation = wants_node,
+                                  .activation_forward = double_value,
+                                  .activation_backward = triple_value};
+    struct network *a = make_network(m, 1, &hooks);
+    hooks.wants_image_gradient = wants_none;
+    struct network *b = make_network(m, 1, &hooks);
+    run_both(a, logits);
+    assert_int_equal(d.backwards, 1);
+    run_both(b, logits);
+    assert_int_equal(d.backwards, 1);
+    check_gradient(m, a, b, "conv1.weight", 1.0);
+    network_destroy(a);
+    network_destroy(b);
+    model_destroy(m);
+}
+
 static void test_activation_hook(void **state) {
     (void)state;
     check_activation_hook(make_small_lenet(), make_small_lenet(), "conv2", "conv1.weight", 1);
@@ -632,6 +662,7 @@ int main(void) {
         cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_weight_hook),
         cmocka_unit_test(test_activation_hook),
+        cmocka_unit_test(test_image_gradient_unwanted),
         cmocka_unit_test(test_hook_failure),
         cmocka_unit_test(test_observed),
         cmocka_unit_test(test_infer_split),

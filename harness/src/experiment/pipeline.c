@@ -279,6 +279,13 @@ static int wants_activation(void *context, int32_t node) {
     return run->step->train->activation_forward && is_selected(run, node);
 }
 
+static int wants_image_gradient(void *context, int32_t node) {
+    const struct step_run *run = context;
+    const pare_method_train *ext = run->step->train;
+    return !PARE_HAS(ext, pare_method_train, wants_image_gradient) || !ext->wants_image_gradient ||
+           ext->wants_image_gradient(run->self, &run->model->graph, node) != 0;
+}
+
 static pare_status weight_forward(void *context, int32_t weight, const float *w, float *used) {
     struct step_run *run = context;
     return CALL(run, "weight_forward",
@@ -335,6 +342,7 @@ static pare_status train_step(struct step_run *run, struct error *err) {
         .network = {.context = run,
                     .wants_weight = wants_weight,
                     .wants_activation = wants_activation,
+                    .wants_image_gradient = wants_image_gradient,
                     .weight_forward = weight_forward,
                     .weight_backward = weight_backward,
                     .activation_forward = activation_forward,

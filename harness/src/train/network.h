@@ -17,6 +17,7 @@ struct network_hooks {
     void *context;
     int (*wants_weight)(void *context, int32_t weight); /* asked once, at network_create */
     int (*wants_activation)(void *context, int32_t node);
+    int (*wants_image_gradient)(void *context, int32_t node); /* node reads node 0; NULL: yes */
     pare_status (*weight_forward)(void *context, int32_t weight, const float *w, float *used);
     pare_status (*weight_backward)(void *context, int32_t weight, const float *w,
                                    const float *grad_used, float *grad_w);

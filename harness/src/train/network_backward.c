@@ -400,7 +400,13 @@ static pare_status weighted_backward(struct network *net, const pare_node *node,
         node->op == PARE_OP_CONV2D ? conv_gradients : linear_gradients;
     const int32_t in = node->inputs[0];
     pare_status status = PARE_OK;
-    if (net->nodes[node->index].replaced) {
+    const struct network_hooks *h = &net->hooks;
+    const int32_t is_unused =
+        in == 0 && (!net->nodes[node->index].replaced ||
+                    (h->wants_image_gradient && !h->wants_image_gradient(h->context, node->index)));
+    if (is_unused) {
+        gradients(net, node, NULL, 0);
+    } else if (net->nodes[node->index].replaced) {
         /* Also for the images: the method may learn from this gradient. */
         struct buffer *g = network_buffer(net, net->nodes[in].n_elems * net->max_batch);
         if (!g) {
@@ -413,8 +419,6 @@ static pare_status weighted_backward(struct network *net, const pare_node *node,
         } else {
             release(g);
         }
-    } else if (in == 0) {
-        gradients(net, node, NULL, 0);
     } else {
         int32_t accumulate;
         status = target(net, in, err, &accumulate);

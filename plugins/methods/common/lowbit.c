@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Slots, and what happens while training. */
 #include "lowbit.h"
+#include "lowbit_minmax.h"
 
 #include <math.h>
 #include <string.h>
@@ -170,6 +171,9 @@ static void add_value(struct lowbit *lb, const pare_graph *graph, struct lowbit_
     }
     layer->value = k;
     const struct lowbit_value_ops *ops = edge ? lb->edge_value_ops : lb->value_ops;
+    if (root == 0 && bits >= 8) {
+        ops = &lowbit_value_average; /* the images' range is known: nothing to learn */
+    }
     struct lowbit_value *slot = &lb->values[k];
     if (k == lb->n_values) {
         const int32_t *dims = graph->nodes[graph->nodes[layer->node]->inputs[0]]->dims;
@@ -404,6 +408,12 @@ static pare_status activation_backward(void *instance, const pare_graph *graph, 
     return PARE_OK;
 }
 
+static int32_t wants_image_gradient(void *instance, const pare_graph *graph, int32_t node) {
+    const struct lowbit_value *slot = value_slot(instance, node);
+    (void)graph;
+    return slot && slot->ops->learn != NULL;
+}
+
 static pare_status after_step(void *instance, const pare_graph *graph,
                               const pare_train_step *step) {
     struct lowbit *lb = instance;
@@ -441,6 +451,7 @@ const pare_method_train lowbit_train = {
     .activation_backward = activation_backward,
     .after_step = after_step,
     .end = train_end,
+    .wants_image_gradient = wants_image_gradient,
 };
 
 const void *lowbit_get_extension(const char *id) {

@@ -58,6 +58,10 @@ typedef struct pare_method_train {
     /* After the last step: leave the graph as it is to be deployed (set_weight_quant, ...). [main]
      */
     pare_status (*end)(void *instance, const pare_graph *graph);
+
+    /* Later than 1.0, at the end: is activation_backward to be called for node `node`, whose input
+     * is the images? 0 saves the gradient that nothing else needs. NULL: it is. [main] */
+    int32_t (*wants_image_gradient)(void *instance, const pare_graph *graph, int32_t node);
 } pare_method_train;
 
 #ifdef __cplusplus
