@@ -2,7 +2,7 @@
 # none where there is none. Prints how often. Longer, by hand, in a folder of its own:
 #   SLOWDOWN_REPEATS=20 ctest --test-dir build/release -R test_slowdown -V
 set -eu
-repeats=${SLOWDOWN_REPEATS:-4}
+repeats=${SLOWDOWN_REPEATS:-3}
 "$PARE" run "$PARE_HOME/tests/integration/slowdown.lua" --profile default --quiet --out rows.csv \
     --set repeats="$repeats" --plugin-path "$BUILD/tests/integration/busy.so" >/dev/null
 /usr/bin/python3 - "$repeats" <<'PY'

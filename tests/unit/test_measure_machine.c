@@ -211,6 +211,22 @@ static void governor_is_read(void **state) {
     assert_string_equal(name, n > 1 ? "mixed" : "performance");
 }
 
+static void boost_is_read(void **state) {
+    char text[8];
+    (void)state;
+    machine_boost(root, text, sizeof text);
+    assert_string_equal(text, "");
+    put("/sys/devices/system/cpu/intel_pstate/no_turbo", "1\n");
+    machine_boost(root, text, sizeof text);
+    assert_string_equal(text, "off");
+    put("/sys/devices/system/cpu/intel_pstate/no_turbo", "0\n");
+    machine_boost(root, text, sizeof text);
+    assert_string_equal(text, "on");
+    put("/sys/devices/system/cpu/cpufreq/boost", "0\n");
+    machine_boost(root, text, sizeof text);
+    assert_string_equal(text, "off");
+}
+
 static void system_is_named(void **state) {
     char text[128];
     (void)state;
@@ -363,6 +379,7 @@ int main(void) {
         IN_ROOT(arm_machines_tell_by_firmware),
         IN_ROOT(emulators_are_seen),
         IN_ROOT(governor_is_read),
+        IN_ROOT(boost_is_read),
         IN_ROOT(system_is_named),
         IN_ROOT(state_is_read_or_marked_unknown),
         cmocka_unit_test(this_machine_is_described),

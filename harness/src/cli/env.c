@@ -45,6 +45,7 @@ static void say_machine(struct report *r, const struct machine *m) {
     say(r, "machine", "os", "", "%s", m->os);
     say(r, "machine", "virtualization", "", "%s", m->virtualization);
     say(r, "machine", "governor", m->governor[0] ? "" : "not readable", "%s", m->governor);
+    say(r, "machine", "boost", m->boost[0] ? "" : "not readable", "%s", m->boost);
 }
 
 static void say_state(struct report *r) {

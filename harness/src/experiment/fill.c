@@ -19,6 +19,8 @@ void fill_machine(struct record *rec, const struct machine *m) {
     record_set(rec, COL_pare_version, pare_version());
     record_set_int(rec, COL_cores, m->cores);
     record_set(rec, COL_governor, m->governor);
+    record_set(rec, COL_boost, m->boost);
+    record_set(rec, COL_topology, m->topology);
     record_set(rec, COL_virtual, m->virtualization);
     record_set(rec, COL_features, m->isa);
 }

@@ -294,6 +294,15 @@ void machine_governor(const char *root, char *name, size_t size) {
     }
 }
 
+void machine_boost(const char *root, char *text, size_t size) {
+    char line[16];
+    text[0] = '\0';
+    if (read_line(root, "/sys/devices/system/cpu/cpufreq/boost", line, sizeof line))
+        snprintf(text, size, "%s", line[0] == '1' ? "on" : "off");
+    else if (read_line(root, "/sys/devices/system/cpu/intel_pstate/no_turbo", line, sizeof line))
+        snprintf(text, size, "%s", line[0] == '1' ? "off" : "on");
+}
+
 void machine_os(const char *root, const char *kernel, char *text, size_t size) {
     char *release = slurp(root, "/etc/os-release");
     char name[96] = "";
@@ -329,6 +338,7 @@ void machine_describe(const struct topology *topo, struct machine *out) {
     snprintf(out->flags, sizeof out->flags, "%s", PARE_BUILD_FLAGS);
     snprintf(out->git_commit, sizeof out->git_commit, "%s", PARE_GIT_COMMIT);
     machine_governor("", out->governor, sizeof out->governor);
+    machine_boost("", out->boost, sizeof out->boost);
     machine_virtualization("", out->arch, hypervisor_vendor(vendor), out->virtualization,
                            sizeof out->virtualization);
     peak_isa_text(out->isa, sizeof out->isa);

@@ -17,6 +17,7 @@ struct machine {
     char git_commit[48];     /* of the build; "" when unknown; "-dirty" appended */
     int32_t cores;           /* physical ones that this process may use */
     char governor[32];       /* "" when not readable */
+    char boost[8];           /* may the processor exceed its base frequency: "on", "off", "" */
     char virtualization[32]; /* "kvm", "container", "kvm+container", "qemu-user",
                                 "user-mode emulator" (not known which)..., "none" */
     char isa[256];           /* features that matter: "sse4.2 avx2 fma avx512f avx512vnni" */

@@ -18,6 +18,8 @@ void machine_virtualization(const char *root, const char *machine, const char *v
 
 /* Scaling governor of the processors this thread may use: "", its name, or "mixed". */
 void machine_governor(const char *root, char *name, size_t size);
+/* "on", "off", or "" where neither file of the kernel tells. */
+void machine_boost(const char *root, char *text, size_t size);
 void machine_os(const char *root, const char *kernel, char *text, size_t size);
 /* Since boot, all processors, of 1/100 s; -1: not readable. */
 int64_t machine_steal_ticks(const char *root);
