@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what is missing, builds with warnings as errors, and runs all tests: under GCC in release
-# form, under Clang (compile only), and the unit tests once more under the address and undefined-behaviour
-# sanitizers. Formatting and Lua are checked first. Tests that need MNIST look in $PARE_DATASETS.
+# form, those of measuring under Clang without PAPI, and the unit tests once more under the address and
+# undefined-behaviour sanitizers. Formatting and Lua are checked first. Tests that need MNIST look in
+# $PARE_DATASETS.
 set -eu
 cd "$(dirname "$0")/.."
 jobs=$(nproc)
@@ -27,10 +28,12 @@ build() { # build PRESET DIR CMAKE-ARGUMENT...
     }
 }
 
-build release clang -DCMAKE_C_COMPILER=clang
+build release clang -DCMAKE_C_COMPILER=clang -DPARE_PAPI=OFF
 build asan asan
 build release release
 
+echo "== tests of a build without PAPI"
+ctest --test-dir build/clang -R "test_measure_|test_experiment_arm" -j "$jobs" --output-on-failure
 echo "== tests under the sanitizers"
 ASAN_OPTIONS=detect_leaks=1 ctest --test-dir build/asan -L unit -j "$jobs" --output-on-failure
 echo "== tests"

@@ -190,9 +190,9 @@ static void join_verdicts(struct compared_arm *arm) {
             continue;
         char text[64];
         compare_describe(arm, (enum quantity)q, text);
-        used += (size_t)snprintf(arm->reason + used, sizeof arm->reason - used, "%s%s %s",
-                                 used ? "; " : "", c->reason[0] ? "" : quantity_name(q),
-                                 c->reason[0] ? c->reason : text);
+        used += (size_t)snprintf(
+            arm->reason + used, sizeof arm->reason - used, "%s%s %s", used ? "; " : "",
+            c->reason[0] ? "" : quantity_name((enum quantity)q), c->reason[0] ? c->reason : text);
     }
     if (arm->reason[0] == ' ')
         memmove(arm->reason, arm->reason + 1, strlen(arm->reason));
