@@ -79,7 +79,7 @@ static double peak_gmacs(const char *isa, int integer) {
     return 0.0;
 }
 
-static void print_step(const struct x86_step *step, int64_t ns, double peak) {
+static void print_step(const struct tiled_step *step, int64_t ns, double peak) {
     const struct lower_step *s = &step->low;
     double gmacs = ns > 0 ? (double)s->macs / (double)ns : 0.0;
     printf("  %-24s %3dx%-3d %4d -> %-4d %dx%d/%d %9lld ns", step->kernel, s->out_h, s->out_w,
@@ -113,13 +113,13 @@ static void bench(const struct maker *m, const char *name, const char *isa, int 
     for (int32_t k = 0; k < d[0] * d[1] * d[2]; k++) {
         images[k] = maker_normal(&random);
     }
-    const struct x86_step *steps = x86_steps(exe, &n_steps);
+    const struct tiled_step *steps = tiled_steps(exe, &n_steps);
     int64_t *best = calloc((size_t)n_steps + 1, sizeof *best);
     for (int run = 0; best != NULL && run < runs; run++) {
         for (int32_t s = 0; s <= n_steps; s++) {
             int64_t start = now_ns();
             if (s < n_steps) {
-                x86_run_step(exe, s, images, output);
+                tiled_run_step(exe, s, images, output);
             } else {
                 x86_backend.run(exe, images, 1, output);
             }
@@ -146,9 +146,8 @@ static void bench(const struct maker *m, const char *name, const char *isa, int 
 int main(int argc, char **argv) {
     const char *only = argc > 1 ? argv[1] : NULL;
     int runs = argc > 2 ? atoi(argv[2]) : 300;
-    int32_t n;
-    const struct x86_level *levels = x86_levels(&n);
-    for (int32_t k = 0; k < n; k++) {
+    const struct tiled_level *levels = x86_levels.levels;
+    for (int32_t k = 0; k < x86_levels.n_levels; k++) {
         if ((x86_cpu_features() & levels[k].needs) != levels[k].needs ||
             (only != NULL && strcmp(only, levels[k].isa) != 0)) {
             continue;

@@ -11,6 +11,7 @@ struct subject {
     int exact;       /* sums floats in the reference's order */
     int float_only;  /* refuses a graph that holds a quantized value */
     int approximate; /* a code may be one off; may refuse what its library does not have */
+    int fuses_adds;  /* a convolution does the add that is its only reader */
 };
 
 #define MAX_SUBJECTS 17

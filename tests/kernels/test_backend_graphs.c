@@ -120,7 +120,8 @@ struct outcome {
     char execution[16];
     int32_t n_integer, n_fallback, n_codes_seen;
     char kernels[2048];
-    int fused_adds; /* of ref's outcome: does x86 do adds in convolutions? -1: there is no x86 */
+    int fused_adds; /* of ref's outcome: are adds done in convolutions where that can be? -1:
+                       nowhere */
 };
 
 static int holds_codes(const struct maker *m) {
@@ -261,8 +262,14 @@ static struct outcome check(struct maker *m, float spread) {
     for (int32_t k = n_subjects; k-- > 0;) {
         check_subject(m, &subjects[k], images, naive, wanted, seed, &outcomes[k]);
     }
-    int is_x86 = n_subjects > 2 && strcmp(subjects[2].backend->id, "x86") == 0;
-    outcomes[0].fused_adds = is_x86 ? strstr(outcomes[2].kernels, "_add ") != NULL : -1;
+    outcomes[0].fused_adds = -1;
+    for (int32_t k = 0; k < n_subjects; k++) {
+        if (subjects[k].fuses_adds) {
+            int fused = strstr(outcomes[k].kernels, "_add ") != NULL;
+            assert_true(outcomes[0].fused_adds == -1 || outcomes[0].fused_adds == fused);
+            outcomes[0].fused_adds = fused;
+        }
+    }
     for (int i = 0; i < MAX_BATCH; i++) {
         naive_free(&m->graph, naive[i]);
     }

@@ -14,16 +14,13 @@ static const struct tiled_level levels[] = {
 #include "levels.inc"
 #undef ARM_LEVEL
 };
-static const char *const kernel_names[LOWER_N_KINDS][3] = TILED_KERNEL_NAMES("arm");
-static const char *const widened_names[TILED_MAX_WIDENED_BITS][2] = TILED_WIDENED_NAMES("arm");
 
 const struct tiled_backend arm_levels = {
+    .id = "arm",
     .n_levels = sizeof levels / sizeof *levels,
     .levels = levels,
     .cpu_features = arm_cpu_features,
-    .code_offset = 0,
-    .kernel_names = kernel_names,
-    .widened_names = widened_names,
+    .code_offset = CODE8_OFFSET,
 };
 
 static pare_status arm_probe(const pare_host *host, pare_probe *probe) {

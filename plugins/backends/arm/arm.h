@@ -15,6 +15,10 @@ extern const struct tiled_backend arm_levels;
 /* A set of ARM_HAS_*, by what the system says that a program may use. [any] */
 uint32_t arm_cpu_features(void);
 
+/* Codes are stored as they are. */
+#define CODE8 int8_t
+#define CODE8_OFFSET 0
+
 #define ARM_LEVEL(NAME, ISA, NEEDS) extern const struct tiled_kernels tiled_kernels_##NAME;
 #include "levels.inc"
 #undef ARM_LEVEL

@@ -5,13 +5,8 @@
 #include "arm.h"
 
 #define LEVEL neon
-#define CODES_PER_STEP 16
-#define MAX_POSITIONS                                                                              \
-    {                                                                                              \
-        {0, 8, 8}, {                                                                               \
-            0, 4, 3                                                                                \
-        }                                                                                          \
-    }
+#define I8_CODES 16
+#define I8_MOST 4, 3
 #include "tiles.inc"
 
 /* Volatile for the reason given at PRODUCT. */
@@ -51,8 +46,8 @@ INLINE void begin_sums(const int P, const int V, int32x4_t acc[MAX_P][4 * MAX_V]
     }
 }
 
-INLINE void finish_sums(const struct tiled_tiles *t, char *y, const int P, const int V,
-                        int32x4_t acc[MAX_P][4 * MAX_V]) {
+INLINE void finish_sums(const struct tiled_tiles *t, char *y, const char *term, const int P,
+                        const int V, int32x4_t acc[MAX_P][4 * MAX_V]) {
     int32x4_t sums[MAX_P][MAX_V];
     UNROLL for (int p = 0; p < P; p++) {
         UNROLL for (int v = 0; v < V; v++) {
@@ -61,11 +56,12 @@ INLINE void finish_sums(const struct tiled_tiles *t, char *y, const int P, const
             sums[p][v] = vaddq_s32(sums[p][v], vld1q_s32(t->start + 4 * v));
         }
     }
-    finish_i8(t, y, P, V, sums);
+    finish_i8(t, y, term, P, V, sums);
 }
 
 /* acc[p][c] holds 4 partial sums of position p and channel c. */
-INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const int P, const int V) {
+INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const char *term,
+                    const int P, const int V) {
     int32x4_t acc[MAX_P][4 * MAX_V];
     begin_sums(P, V, acc);
     const int8_t *weights = (const int8_t *)t->weights;
@@ -84,12 +80,12 @@ INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const i
             multiply_16(weights, a, P, V, acc);
         }
     }
-    finish_sums(t, y, P, V, acc);
+    finish_sums(t, y, term, P, V, acc);
 }
 
 /* The same where a run is three positions of S bytes: no address is computed. */
-INLINE void i8_tile3(const struct tiled_tiles *t, const char *x, char *y, const int P,
-                     const int S) {
+INLINE void i8_tile3(const struct tiled_tiles *t, const char *x, char *y, const char *term,
+                     const int P, const int S) {
     enum { V = 2 };
     int32x4_t acc[MAX_P][4 * MAX_V];
     begin_sums(P, V, acc);
@@ -106,14 +102,14 @@ INLINE void i8_tile3(const struct tiled_tiles *t, const char *x, char *y, const 
             }
         }
     }
-    finish_sums(t, y, P, V, acc);
+    finish_sums(t, y, term, P, V, acc);
 }
 
 /* One position of each block in turn. */
 static void i8_single(const struct tiled_tiles *t) {
     struct tiled_tiles block = *t;
     for (int b = 0; b < SINGLE_BLOCKS; b++) {
-        i8_tile(&block, block.x, block.y, 1, 2);
+        i8_tile(&block, block.x, block.y, NULL, 1, 2);
         block.weights += t->block_bytes;
         block.start += 8;
         block.multiplier += 8;

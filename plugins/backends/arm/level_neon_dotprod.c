@@ -3,7 +3,8 @@
 #include "arm.h"
 
 #define LEVEL neon_dotprod
-#define CODES_PER_STEP 4
+#define I8_CODES 4
+#define I8_MOST 8, 8
 #include "tiles.inc"
 
 /* acc[p][v] += the dot product of 4 codes of position p with those of 4 channels. */
@@ -20,7 +21,8 @@
         }                                                                                          \
     }
 
-INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const int P, const int V) {
+INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const char *term,
+                    const int P, const int V) {
     int32x4_t acc[MAX_P][MAX_V];
     UNROLL for (int v = 0; v < V; v++) {
         UNROLL for (int p = 0; p < P; p++) {
@@ -63,12 +65,12 @@ INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const i
         }
         weights += tail * 16 * V;
     }
-    finish_i8(t, y, P, V, acc);
+    finish_i8(t, y, term, P, V, acc);
 }
 
 /* The same where a run is three positions of S bytes; see f32_tile3. */
-INLINE void i8_tile3(const struct tiled_tiles *t, const char *x, char *y, const int P,
-                     const int S) {
+INLINE void i8_tile3(const struct tiled_tiles *t, const char *x, char *y, const char *term,
+                     const int P, const int S) {
     enum { V = 2 };
     int32x4_t acc[MAX_P][MAX_V];
     UNROLL for (int v = 0; v < V; v++) {
@@ -94,7 +96,7 @@ INLINE void i8_tile3(const struct tiled_tiles *t, const char *x, char *y, const 
             }
         }
     }
-    finish_i8(t, y, P, V, acc);
+    finish_i8(t, y, term, P, V, acc);
 }
 
 INLINE int8x16_t load_i8(const char *x) {
@@ -132,7 +134,7 @@ static void i8_single(const struct tiled_tiles *t) {
     struct tiled_tiles block = *t;
     UNROLL for (int b = 0; b < SINGLE_BLOCKS; b++) {
         const int elem_bytes = t->is_f32 ? 4 : 1;
-        finish_i8(&block, t->y + b * 8 * elem_bytes, 1, 2, &acc[b]);
+        finish_i8(&block, t->y + b * 8 * elem_bytes, NULL, 1, 2, &acc[b]);
         block.multiplier += 8;
         block.bias += 8;
     }

@@ -4,7 +4,8 @@
 #include "arm.h"
 
 #define LEVEL neon_i8mm
-#define CODES_PER_STEP 8
+#define I8_CODES 8
+#define I8_MOST 8, 8
 #include "tiles.inc"
 
 /* Half the positions, rounded up. */
@@ -38,8 +39,8 @@ INLINE void begin_pairs(const struct tiled_tiles *t, const int P, const int V,
 }
 
 /* From 2 by 2 sums to positions. */
-INLINE void finish_pairs(const struct tiled_tiles *t, char *y, const int P, const int V,
-                         int32x4_t acc[MAX_P / 2][2 * MAX_V]) {
+INLINE void finish_pairs(const struct tiled_tiles *t, char *y, const char *term, const int P,
+                         const int V, int32x4_t acc[MAX_P / 2][2 * MAX_V]) {
     int32x4_t sums[MAX_P + 1][MAX_V];
     UNROLL for (int p = 0; p < P; p++) {
         UNROLL for (int v = 0; v < V; v++) {
@@ -49,10 +50,11 @@ INLINE void finish_pairs(const struct tiled_tiles *t, char *y, const int P, cons
                                                           : vzip2q_s64(first, second));
         }
     }
-    finish_i8(t, y, P, V, sums);
+    finish_i8(t, y, term, P, V, sums);
 }
 
-INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const int P, const int V) {
+INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const char *term,
+                    const int P, const int V) {
     int32x4_t acc[MAX_P / 2][2 * MAX_V];
     begin_pairs(t, P, V, acc);
     const int8_t *weights = (const int8_t *)t->weights;
@@ -89,12 +91,12 @@ INLINE void i8_tile(const struct tiled_tiles *t, const char *x, char *y, const i
             I8_STEP
         }
     }
-    finish_pairs(t, y, P, V, acc);
+    finish_pairs(t, y, term, P, V, acc);
 }
 
 /* The same where a run is three positions of S bytes; see f32_tile3. */
-INLINE void i8_tile3(const struct tiled_tiles *t, const char *x, char *y, const int P,
-                     const int S) {
+INLINE void i8_tile3(const struct tiled_tiles *t, const char *x, char *y, const char *term,
+                     const int P, const int S) {
     enum { V = 2 };
     int32x4_t acc[MAX_P / 2][2 * MAX_V];
     begin_pairs(t, P, V, acc);
@@ -121,14 +123,14 @@ INLINE void i8_tile3(const struct tiled_tiles *t, const char *x, char *y, const 
             }
         }
     }
-    finish_pairs(t, y, P, V, acc);
+    finish_pairs(t, y, term, P, V, acc);
 }
 
 /* One position of each block in turn. */
 static void i8_single(const struct tiled_tiles *t) {
     struct tiled_tiles block = *t;
     for (int b = 0; b < SINGLE_BLOCKS; b++) {
-        i8_tile(&block, block.x, block.y, 1, 2);
+        i8_tile(&block, block.x, block.y, NULL, 1, 2);
         block.weights += t->block_bytes;
         block.start += 8;
         block.multiplier += 8;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "ref.h"
+#include "show.h"
 
-#include <pare/ext/observe.h>
 #include <string.h>
 
 struct executable {
@@ -413,48 +413,32 @@ static pare_status ref_run(void *executable, const float *images, int32_t n, flo
     return status;
 }
 
-/* Shows value `v` if it is a node's own. `wide` holds the largest value as int16. */
-static pare_status show(const struct executable *exe, int32_t v, const void *memory, int32_t n,
-                        int16_t *wide, pare_observer observer, void *context) {
-    const struct lower_value *value = &exe->plan->values[v];
-    int64_t n_elems = value->n_elems * n;
-    if (!value->is_stored) {
-        return PARE_OK;
-    }
-    if (value->rep == LOWER_F32) {
-        return observer(context, value->node, memory, NULL, n_elems);
-    }
-    for (int64_t k = 0; k < n_elems; k++) {
-        wide[k] =
-            value->rep == LOWER_I8 ? ((const int8_t *)memory)[k] : ((const int16_t *)memory)[k];
-    }
-    return observer(context, value->node, NULL, wide, n_elems);
+/* Shows value `v` if it is a node's own. */
+static pare_status show_value(struct show *show, int32_t v, const void *memory,
+                              pare_observer observer, void *context) {
+    int64_t n_elems = show->plan->values[v].n_elems * show->n_samples;
+    pare_status status = show_gather(show, v, 0, n_elems, memory);
+    return status == PARE_OK ? show_hand_over(show, v, observer, context) : status;
 }
 
 static pare_status observe_run(void *executable, const float *images, int32_t n, float *output,
                                pare_observer observer, void *context) {
     const struct executable *exe = executable;
+    struct show show;
     pare_status status = check_images(exe, images, n);
+    if (status == PARE_OK) {
+        status = show_begin(&show, exe->host, exe->plan, n, 0);
+    }
     if (status != PARE_OK) {
         return status;
     }
-    int64_t largest = 1;
-    for (int32_t v = 0; v < exe->plan->n_values; v++) {
-        int64_t n_elems = exe->plan->values[v].n_elems * n;
-        largest = n_elems > largest ? n_elems : largest;
-    }
-    int16_t *wide = exe->host->alloc(exe->host, (size_t)largest * sizeof *wide);
-    if (wide == NULL) {
-        return exe->host->fail(exe->host, PARE_E_NOMEM, "out of memory to show values");
-    }
-    /* Value 0 is the images. */
-    status = show(exe, 0, images, n, wide, observer, context);
+    status = show_value(&show, 0, images, observer, context); /* value 0 is the images */
     for (int32_t s = 0; status == PARE_OK && s < exe->n_steps; s++) {
         run_step(exe, s, images, n, output);
         int32_t v = exe->steps[s].low.out;
-        status = show(exe, v, value_memory(exe, v, images, output), n, wide, observer, context);
+        status = show_value(&show, v, value_memory(exe, v, images, output), observer, context);
     }
-    exe->host->free(exe->host, wide);
+    show_end(&show);
     return status;
 }
 

@@ -20,18 +20,13 @@ static int64_t run_elems(const struct lower_step *s) {
     return s->groups == 1 ? s->kernel_w * per_group : per_group;
 }
 
-/* Codes, or floats, of one step. */
-static int64_t step_codes(const struct tiled_packer *packer, const struct lower_step *s) {
-    return s->arith == LOWER_I8 ? packer->kernels->codes_per_step : 1;
-}
-
 static int plan_runs(struct tiled_packer *packer, const struct lower_step *s,
                      struct tiled_product *p) {
     const struct tiled_layout *in = &packer->plan->layouts[s->in[0]];
     int32_t per_row = s->groups == 1 ? 1 : s->kernel_w;
     int64_t elems = run_elems(s);
     p->n_runs = s->kernel_h * per_row;
-    int64_t codes = step_codes(packer, s);
+    int32_t codes = p->kind != NULL ? p->kind->codes : 1;
     p->k_steps = (int32_t)((elems + codes - 1) / codes);
     p->run_bytes = tiled_keep(packer, p->n_runs, sizeof *p->run_bytes);
     if (p->run_bytes == NULL) {
@@ -44,18 +39,12 @@ static int plan_runs(struct tiled_packer *packer, const struct lower_step *s,
     return 1;
 }
 
-/* Bytes of one step's weights for one vector of output channels. */
-static int64_t step_bytes(const struct tiled_packer *packer, const struct lower_step *s) {
-    int64_t elem = s->arith != LOWER_I8 ? 4 : packer->kernels->is_pairs ? 2 : 1;
-    return packer->kernels->lanes * step_codes(packer, s) * elem;
-}
-
 /* Cuts each group's output channels into blocks of two vectors, and of one where that is enough. */
 static int plan_blocks(struct tiled_packer *packer, const struct lower_step *s,
                        struct tiled_product *p, int64_t *weights_bytes, int32_t *n_params) {
     int32_t lanes = packer->kernels->lanes;
     int32_t per_group = s->out_c / s->groups;
-    int64_t per_vector = p->n_runs * (int64_t)p->k_steps * step_bytes(packer, s);
+    int64_t per_vector = p->n_runs * (int64_t)p->k_steps * p->kind->weight_bytes;
     int32_t in_bytes = s->in_c / s->groups * (int32_t)lower_rep_bytes(s->arith);
     p->n_blocks = s->groups * ((per_group + 2 * lanes - 1) / (2 * lanes));
     p->blocks = tiled_keep(packer, p->n_blocks, sizeof *p->blocks);
@@ -81,37 +70,22 @@ static int plan_blocks(struct tiled_packer *packer, const struct lower_step *s,
     return 1;
 }
 
-/* Puts one code where the level's dot product meets its input: `k` is its place in the step. */
-static void put_code(char *step, const struct tiled_kernels *kernels, int32_t lane, int64_t k,
-                     int16_t code) {
-    if (kernels->is_pairs) {
-        ((int16_t *)(void *)step)[(k % 2 * kernels->lanes + lane) * 2 + k / 2] = code;
-    } else {
-        ((int8_t *)step)[lane * kernels->codes_per_step + k] = (int8_t)code;
-    }
-}
-
 /* Channel o of a block: its weights, start, multiplier and bias. */
 static void pack_channel(const struct tiled_packer *packer, const struct lower_step *s,
                          struct tiled_product *p, const struct tiled_block *block, int32_t o) {
-    int32_t lanes = packer->kernels->lanes;
-    int64_t bytes = step_bytes(packer, s);
-    int64_t channel = block->first + o;
-    int64_t elems = run_elems(s);
-    int64_t codes = step_codes(packer, s);
+    const struct tiled_product_kind *kind = p->kind;
+    const int32_t lanes = packer->kernels->lanes;
+    const int64_t channel = block->first + o;
+    const int64_t elems = run_elems(s);
     int64_t sum = 0;
     for (int64_t k = 0; k < p->n_runs * elems; k++) {
         int64_t at = k % elems;
-        int64_t step = k / elems * p->k_steps + at / codes;
-        char *to =
-            (char *)p->weights + block->weights_bytes + (step * block->vectors + o / lanes) * bytes;
+        int64_t step = k / elems * p->k_steps + at / kind->codes;
         int64_t from = channel * p->n_runs * elems + k;
-        if (s->arith == LOWER_I8) {
-            put_code(to, packer->kernels, o % lanes, at % codes, s->weight_codes[from]);
-            sum += s->weight_codes[from];
-        } else {
-            ((float *)(void *)to)[o % lanes] = s->weight_f32[from];
-        }
+        char *to = (char *)p->weights + block->weights_bytes +
+                   (step * block->vectors + o / lanes) * kind->weight_bytes;
+        kind->put(to, o % lanes, (int32_t)(at % kind->codes), s, from);
+        sum += s->weight_codes != NULL ? s->weight_codes[from] : 0;
     }
     p->bias[block->params + o] = s->bias_f32[channel];
     if (s->arith == LOWER_I8) {
@@ -140,15 +114,30 @@ static int pack_i16(struct tiled_packer *packer, const struct lower_step *s,
     return 1;
 }
 
+/* NULL: the 16-bit path. */
+static const struct tiled_product_kind *find_kind(const struct tiled_kernels *kernels,
+                                                  const struct lower_step *s) {
+    switch (s->arith) {
+    case LOWER_F32:
+        return kernels->kinds[TILED_F32];
+    case LOWER_I8:
+        return kernels->kinds[TILED_I8];
+    case LOWER_I16:
+        break;
+    }
+    return NULL;
+}
+
 int tiled_pack_product(struct tiled_packer *packer, struct tiled_step *step,
                        int64_t *weight_bytes) {
     const struct lower_step *s = &step->low;
     struct tiled_product *p = &step->product;
     int32_t n_params;
+    p->kind = find_kind(packer->kernels, s);
     if (!plan_runs(packer, s, p)) {
         return 0;
     }
-    if (s->arith == LOWER_I16) {
+    if (p->kind == NULL) {
         return pack_i16(packer, s, p, weight_bytes);
     }
     if (!plan_blocks(packer, s, p, weight_bytes, &n_params)) {
@@ -168,8 +157,7 @@ int tiled_pack_product(struct tiled_packer *packer, struct tiled_step *step,
         }
     }
     for (int32_t vectors = 1; vectors <= 2; vectors++) {
-        p->split[vectors] = tiled_split_positions(
-            s->out_w, packer->kernels->max_positions[s->arith == LOWER_I8][vectors]);
+        p->split[vectors] = tiled_split_positions(s->out_w, p->kind->max_positions[vectors]);
     }
     return done;
 }

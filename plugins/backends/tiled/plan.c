@@ -7,6 +7,7 @@
 
 /* Bytes after a value that a run's last step may read. */
 #define SLACK_BYTES 64
+
 static void *alloc_zeroed(const pare_host *host, int64_t n, size_t size) {
     size_t bytes = (size_t)n * size;
     void *ptr = host->alloc(host, bytes > 0 ? bytes : 1);
@@ -37,9 +38,14 @@ static int wants_border(const struct lower_step *s) {
 }
 
 /* Does it read the value as it was made, or flattened? */
-static int reads_shape(const struct lower_step *s, const struct tiled_layout *l) {
+static int reads_shape(const struct lower_step *s, int32_t input, const struct tiled_layout *l) {
+    if (s->kind == LOWER_CONV2D && input == 1) { /* a fused add's other term */
+        return s->out_h == l->h && s->out_w == l->w && s->out_c == l->c;
+    }
     return s->in_h == l->h && s->in_w == l->w && s->in_c == l->c;
 }
+
+/* ---- borders ---- */
 
 /* Only values in the arena that nobody reads flattened can have one. */
 static void find_dense(const struct tiled_plan *plan, uint8_t *dense /* (n_values) */) {
@@ -49,7 +55,7 @@ static void find_dense(const struct tiled_plan *plan, uint8_t *dense /* (n_value
     for (int32_t k = 0; k < plan->low.n_steps; k++) {
         const struct lower_step *s = &plan->low.steps[k];
         for (int32_t i = 0; i < s->n_inputs; i++) {
-            dense[s->in[i]] |= !reads_shape(s, &plan->layouts[s->in[i]]);
+            dense[s->in[i]] |= !reads_shape(s, i, &plan->layouts[s->in[i]]);
         }
     }
 }
@@ -132,6 +138,8 @@ static int measure(struct lower_value *value, struct tiled_layout *l, int32_t ma
     return 1;
 }
 
+/* ---- memory ---- */
+
 static pare_status plan_memory(const pare_host *host, const pare_graph *graph,
                                struct tiled_plan *plan, int32_t *order) {
     struct lower_plan *low = &plan->low;
@@ -151,6 +159,11 @@ static pare_status plan_memory(const pare_host *host, const pare_graph *graph,
                               graph->name, low->max_batch);
         }
     }
+    for (int32_t v = 0; v < low->n_values; v++) {
+        if (plan->fused[v].is_fused) {
+            low->values[plan->fused[v].middle].size_bytes = 0;
+        }
+    }
     lower_plan_arena(low, order);
     return PARE_OK;
 }
@@ -162,7 +175,9 @@ static int copy_lowered(const pare_host *host, const pare_graph *graph, struct t
     plan->low.steps = alloc_zeroed(host, 2 * (int64_t)from->n_steps, sizeof *from->steps);
     plan->low.values = alloc_zeroed(host, n_values, sizeof *from->values);
     plan->layouts = alloc_zeroed(host, n_values, sizeof *plan->layouts);
-    if (plan->low.steps == NULL || plan->low.values == NULL || plan->layouts == NULL) {
+    plan->fused = alloc_zeroed(host, n_values, sizeof *plan->fused);
+    if (plan->low.steps == NULL || plan->low.values == NULL || plan->layouts == NULL ||
+        plan->fused == NULL) {
         return 0;
     }
     memcpy(plan->low.steps, from->steps, (size_t)from->n_steps * sizeof *from->steps);
@@ -191,6 +206,7 @@ pare_status tiled_plan_graph(const pare_host *host, const pare_graph *graph, int
         status = host->fail(host, PARE_E_NOMEM, "out of memory while planning %s", graph->name);
         goto cleanup;
     }
+    tiled_fuse_adds(plan);
     find_dense(plan, dense);
     give_borders(plan, dense);
     status = plan_memory(host, graph, plan, order);
@@ -205,4 +221,5 @@ void tiled_plan_destroy(const pare_host *host, struct tiled_plan *plan) {
     host->free(host, plan->low.steps);
     host->free(host, plan->low.values);
     host->free(host, plan->layouts);
+    host->free(host, plan->fused);
 }

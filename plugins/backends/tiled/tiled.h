@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* What backends share whose convolutions and linear layers are made of tiles in registers: borders
- * around values instead of tests in inner loops, packed weights, one arena, the split into tasks,
- * and every step that is not such a product. A backend adds its levels: for each a table of tile
- * kernels, and steps.inc compiled with that level's flags. README.md says how values and weights
- * lie in memory. Depends on common/ and the public headers only. */
+ * around values instead of tests in inner loops, packed weights, one arena, batches in chunks, the
+ * split into tasks, and every step that is not such a product. A backend adds its levels: for each
+ * the kinds of product that it has tile kernels for, and steps.inc compiled with that level's
+ * flags. README.md says how values and weights lie in memory. Depends on common/ and the public
+ * headers only. */
 #ifndef BACKENDS_TILED_TILED_H
 #define BACKENDS_TILED_TILED_H
 
@@ -14,8 +15,8 @@
 /* ---- values in memory ---- */
 
 /* Samples one after another; each is H + 2 border_h rows of W + 2 border_w pixels of C elements.
- * Borders hold the code of zero. Codes of 8 bits and less are stored as code + 128 in a byte,
- * because the dot product instructions multiply unsigned by signed bytes. */
+ * Borders hold the code of zero. A code of 8 bits and less is stored as the byte
+ * code + tiled_backend.code_offset. */
 struct tiled_layout {
     int32_t h, w, c;
     int32_t border_h, border_w;
@@ -24,7 +25,7 @@ struct tiled_layout {
     int64_t first_bytes; /* from a sample's begin to its pixel (0,0) */
 };
 
-/* The part of a pooling window that lies in the image. */
+/* The part of a pooling window that lies in the image; never empty. */
 struct tiled_window {
     int32_t top, bottom, left, right;
 };
@@ -32,13 +33,13 @@ struct tiled_window {
 /* ---- conv2d and linear ---- */
 
 /* A window is n_runs runs of bytes that are contiguous in the input: a row of the kernel, or one
- * tap when there are groups. Each is read in k_steps steps of codes_per_step codes, or of one
- * float; what a run lacks to a whole step meets weights of 0. */
+ * tap when there are groups. Each is read in k_steps steps of kind->codes elements; what a run
+ * lacks to a whole step meets weights of 0. */
 struct tiled_block {
     int32_t first, n;       /* output channels */
     int32_t vectors;        /* 1 or 2: n <= vectors * lanes */
     int32_t first_in_bytes; /* of its group, in an input pixel */
-    int64_t weights_bytes;  /* where its weights begin: (n_runs, k_steps, vectors, lanes) */
+    int64_t weights_bytes;  /* where its weights begin: (n_runs, k_steps, vectors) steps */
     int32_t params;         /* index of its first start, multiplier and bias */
 };
 
@@ -49,6 +50,7 @@ struct tiled_split {
 };
 
 struct tiled_product {
+    const struct tiled_product_kind *kind; /* NULL: the 16-bit path, which has no tiles */
     int32_t n_blocks;
     struct tiled_block *blocks; /* (n_blocks) */
     void *weights;              /* by block; the 16-bit path: (OC, n_runs, run) int16 */
@@ -59,9 +61,21 @@ struct tiled_product {
     struct tiled_split split[3]; /* conv2d: of a row, by vectors */
 };
 
+/* An integer add that is done by the convolution that makes one of its terms, if that is its only
+ * reader: the convolution's own value is then never stored. */
+struct tiled_fused {
+    int32_t is_fused;
+    int32_t middle;          /* the value that is not stored */
+    int32_t low, high;       /* its clamp bounds */
+    float m_middle, m_other; /* the add's multipliers */
+};
+
+#define TILED_MAX_NAME 48
+
 struct tiled_step {
-    struct lower_step low; /* without weights */
-    const char *kernel;
+    struct lower_step low; /* without weights; a fused one's second input is the other term */
+    struct tiled_fused fused;
+    char kernel[TILED_MAX_NAME];
     struct tiled_product product;
     float *gain, *shift; /* affine: (C) each */
     float m[2];          /* add, average pooling, requantize */
@@ -80,11 +94,19 @@ struct tiled_tiles {
     int64_t block_bytes; /* of weights, for kernels that take several blocks at once */
     const int32_t *start;
     const float *multiplier, *bias;
-    int32_t n;       /* output channels */
-    int32_t is_f32;  /* the output */
-    int32_t relu;    /* of an f32 output */
-    int32_t zero;    /* the rest: of codes, as they are stored */
-    float low, high; /* clamp bounds less the zero point */
+    int32_t n;      /* output channels */
+    int32_t is_f32; /* the output */
+    int32_t relu;   /* of an f32 output */
+    int32_t zero;   /* of codes, as they are stored, like the clamp bounds */
+    int32_t stored_low, stored_high;
+    float high; /* upper clamp bound less the zero point */
+
+    /* An add done at once: the other term at the first position, NULL: none. */
+    const char *other;
+    int64_t other_step_bytes, other_row_bytes;
+    int32_t other_zero;            /* as it is stored */
+    float middle_low, middle_high; /* clamp bounds of the layer's own value less its zero point */
+    float m_middle, m_other;       /* the add's multipliers */
 };
 
 typedef void (*tiled_tile_kernel)(const struct tiled_tiles *tiles);
@@ -93,11 +115,32 @@ typedef void (*tiled_tile_kernel)(const struct tiled_tiles *tiles);
 /* [vectors][positions]; NULL where there is none. */
 typedef tiled_tile_kernel tiled_tile_table[3][TILED_MAX_POSITIONS + 1];
 
+/* A way to compute a convolution or linear layer: how its weights lie in memory and which kernels
+ * read them. [any] [hot] */
+struct tiled_product_kind {
+    int32_t codes;            /* elements of the input that a step reads */
+    int32_t weight_bytes;     /* of a step, for one vector of output channels */
+    int32_t max_positions[3]; /* by vectors */
+    /* Stores a layer's weight `from` as weight k (of `codes`) of the vector's channel `lane`, in a
+     * step's cleared memory. */
+    void (*put)(char *step, int32_t lane, int32_t k, const struct lower_step *s, int64_t from);
+    /* The kernel for tiles of so many vectors and positions, both within max_positions. Of t only
+     * the geometry is filled in. */
+    tiled_tile_kernel (*tile)(const struct tiled_tiles *t, int32_t vectors, int32_t positions);
+    /* The kernel that computes n blocks of two whole vectors for a single position; NULL: none. */
+    tiled_tile_kernel (*single)(int32_t n_blocks);
+};
+
+/* The kinds of product. */
+enum tiled_kind { TILED_F32 = 0, TILED_I8, TILED_N_KINDS };
+
+/* ---- steps ---- */
+
 /* One step on one run. */
 struct tiled_call {
     const struct tiled_kernels *kernels;
     const struct tiled_step *step;
-    const struct lower_value *in[2], *out;
+    const struct lower_value *in[2], *middle, *out;
     const struct tiled_layout *in_layout[2], *out_layout;
     const char *x[2];
     char *y;
@@ -107,12 +150,8 @@ struct tiled_call {
 
 /* What a level gives. [any] [hot] */
 struct tiled_kernels {
-    int32_t lanes; /* output channels of a vector */
-    /* A step's weights for a vector: (lanes, codes_per_step) int8; or, 4 codes in pairs, (2, lanes,
-     * 2) int16: codes 0 and 2 of each channel, then 1 and 3. */
-    int32_t codes_per_step, is_pairs;
-    int32_t max_positions[2][3]; /* [f32, i8][vectors] */
-    const tiled_tile_table *tiles_f32, *tiles_i8;
+    int32_t lanes;                                         /* output channels of a vector */
+    const struct tiled_product_kind *kinds[TILED_N_KINDS]; /* NULL: it has none */
     /* Rows [first, end) of a sample's output, with their borders; not for linear. */
     void (*run_rows)(const struct tiled_call *call, int32_t sample, int32_t first, int32_t end);
     /* Blocks [first, end) of a linear layer for all samples. */
@@ -126,42 +165,15 @@ struct tiled_level {
     const struct tiled_kernels *kernels;
 };
 
-/* [kind][rep], with the backend's prefix P. */
-#define TILED_KERNEL_NAMES(P)                                                                      \
-    {                                                                                              \
-        [LOWER_COPY] = {P "_copy_f32", P "_copy_i8", P "_copy_i16"},                               \
-        [LOWER_QUANTIZE] = {"", P "_quantize_i8", P "_quantize_i16"},                              \
-        [LOWER_DEQUANTIZE] = {"", P "_dequantize_i8", P "_dequantize_i16"},                        \
-        [LOWER_REQUANTIZE] = {"", P "_requantize_i8", P "_requantize_i16"},                        \
-        [LOWER_SIGN] = {P "_sign_f32", P "_sign_i8", P "_sign_i16"},                               \
-        [LOWER_CONV2D] = {P "_conv2d_f32", P "_conv2d_i8", P "_conv2d_i16"},                       \
-        [LOWER_LINEAR] = {P "_linear_f32", P "_linear_i8", P "_linear_i16"},                       \
-        [LOWER_AFFINE] = {P "_batch_norm_f32", "", ""}, [LOWER_RELU] = {P "_relu_f32", "", ""},    \
-        [LOWER_ADD] = {P "_add_f32", P "_add_i8", P "_add_i16"},                                   \
-        [LOWER_MAX_POOL] = {P "_max_pool_f32", P "_max_pool_i8", P "_max_pool_i16"},               \
-        [LOWER_AVG_POOL] = {P "_avg_pool_f32", P "_avg_pool_i8", P "_avg_pool_i16"},               \
-        [LOWER_SHORTCUT_A] = {P "_shortcut_a_f32", P "_shortcut_a_i8", P "_shortcut_a_i16"},       \
-        [LOWER_SOFTMAX] = {P "_softmax_f32", "", ""},                                              \
-    }
-/* Weights of fewer than 8 bits are widened when they are packed, and the name says so:
- * [bits - 1][linear, conv2d]. */
-#define TILED_WIDENED_NAMES(P)                                                                     \
-    {                                                                                              \
-        {P "_linear_i8_w1_widened", P "_conv2d_i8_w1_widened"},                                    \
-            {P "_linear_i8_w2_widened", P "_conv2d_i8_w2_widened"},                                \
-            {P "_linear_i8_w3_widened", P "_conv2d_i8_w3_widened"},                                \
-            {P "_linear_i8_w4_widened", P "_conv2d_i8_w4_widened"},                                \
-    }
-#define TILED_MAX_WIDENED_BITS 4
+/* ---- backends ---- */
 
 /* A backend; static data. */
 struct tiled_backend {
+    const char *id; /* kernels' names begin with it */
     int32_t n_levels;
     const struct tiled_level *levels; /* (n_levels), the best last */
     uint32_t (*cpu_features)(void);   /* what processor and system have [any] */
-    int32_t code_offset;
-    const char *const (*kernel_names)[3];  /* (LOWER_N_KINDS) */
-    const char *const (*widened_names)[2]; /* (TILED_MAX_WIDENED_BITS) */
+    int32_t code_offset;              /* of codes of 8 bits and less in memory */
 };
 
 /* The level called `isa`, NULL: the best, among those that `features` allow; NULL when it is not
@@ -186,22 +198,33 @@ pare_status tiled_executable_info(void *executable, const pare_executable_info *
 pare_status tiled_run(void *executable, const float *images, int32_t n, float *output);
 const void *tiled_get_extension(const char *id);
 
+/* One step of an executable alone, for one image, on what the steps before it left, so that a
+ * program can time it. [main] [hot] */
+void tiled_run_step(void *executable, int32_t step, const float *images, float *output);
+/* What the steps of an executable are. [any] */
+const struct tiled_step *tiled_steps(void *executable, int32_t *n);
+
 /* n positions in tiles of at most `most`, as equal as can be. [any] */
 struct tiled_split tiled_split_positions(int32_t n, int32_t most);
 
-/* ---- planning and packing (plan.c, pack.c) ---- */
+/* ---- planning and packing (plan.c, fuse.c, pack.c) ---- */
 
 struct tiled_plan {
     struct lower_plan low;        /* its steps and values are this plan's own */
     struct tiled_layout *layouts; /* by value */
+    struct tiled_fused *fused;    /* by value: of the step that makes it */
     struct lower_plan *lowered;   /* owns the weights until they are dropped */
 };
 
-/* Lowers the graph; decides where borders lie, adds the copies that need, and plans the arena. What
- * failed is to be destroyed, too. [main] */
+/* Lowers the graph; fuses adds, decides where borders lie, adds the copies that need, and plans the
+ * arena. What failed is to be destroyed, too. [main] */
 pare_status tiled_plan_graph(const pare_host *host, const pare_graph *graph, int32_t max_batch,
                              struct tiled_plan *plan);
 void tiled_plan_destroy(const pare_host *host, struct tiled_plan *plan);
+
+/* Makes convolutions take the place of the adds that are the only readers of their values. [main]
+ */
+void tiled_fuse_adds(struct tiled_plan *plan);
 
 struct tiled_packer {
     const pare_host *host;
@@ -216,5 +239,26 @@ void *tiled_keep(struct tiled_packer *packer, int64_t n, size_t size);
 
 /* Packs weights of step->low into step->product; 0 when memory is exhausted. [main] */
 int tiled_pack_product(struct tiled_packer *packer, struct tiled_step *step, int64_t *weight_bytes);
+
+/* ---- executables (tiled.c, run.c) ---- */
+
+struct tiled_executable {
+    const pare_host *host;
+    const struct tiled_backend *backend;
+    const struct tiled_level *level;
+    int32_t max_batch;
+    struct tiled_plan plan; /* for a chunk; its weights are dropped: each step holds its own */
+    int32_t n_steps;
+    struct tiled_step *steps; /* (n_steps) */
+    char *arenas;             /* (n_arenas) of plan.low.arena_bytes each, one for each task */
+    int32_t n_arenas;
+    int32_t input_elems, output_elems; /* of one image */
+    pare_executable_info info;
+    pare_kernel_info *kernel_infos;       /* (n_steps) */
+    const pare_kernel_info **kernel_list; /* (n_steps) */
+};
+
+/* Tasks that a batch is cut into, at most: one for each thread alone would wait for a late one. */
+#define TILED_IMAGE_TASKS_PER_THREAD 2
 
 #endif

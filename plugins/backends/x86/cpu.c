@@ -3,8 +3,6 @@
 
 #include <cpuid.h>
 #include <immintrin.h>
-#include <stddef.h>
-#include <string.h>
 
 #define XCR0_YMM 0x6u  /* SSE and AVX state */
 #define XCR0_ZMM 0xe6u /* and opmask, upper ZMM, ZMM16..31 */
@@ -41,26 +39,4 @@ uint32_t x86_cpu_features(void) {
         features |= X86_HAS_AVX_VNNI;
     }
     return features;
-}
-
-const struct x86_level *x86_levels(int32_t *n) {
-    static const struct x86_level levels[] = {
-#define X86_LEVEL(NAME, ISA, NEEDS) {ISA, NEEDS, &x86_kernels_##NAME},
-#include "kernels.inc"
-#undef X86_LEVEL
-    };
-    *n = (int32_t)(sizeof levels / sizeof *levels);
-    return levels;
-}
-
-const struct x86_level *x86_find_level(uint32_t features, const char *isa) {
-    int32_t n;
-    const struct x86_level *levels = x86_levels(&n);
-    for (int32_t k = n; k-- > 0;) {
-        if (has_all(features, levels[k].needs) &&
-            (isa == NULL || strcmp(isa, levels[k].isa) == 0)) {
-            return &levels[k];
-        }
-    }
-    return NULL;
 }

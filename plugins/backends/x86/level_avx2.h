@@ -15,6 +15,7 @@ typedef __m256 VF;
 /* Not __m256i: GCC 12 converts between its 64-bit lanes and the dot product's 32-bit ones by moving
  * every accumulator to another register, twice for each step. */
 typedef int32_t VI __attribute__((vector_size(32)));
+typedef uint16_t VH __attribute__((vector_size(32)));
 
 INLINE VF vf_load(const float *x) {
     return _mm256_loadu_ps(x);
@@ -57,6 +58,11 @@ INLINE VI vi_max(VI a, VI b) {
     return (VI)_mm256_max_epi32((__m256i)a, (__m256i)b);
 }
 
+/* Sums of pairs of products of int16. */
+INLINE VI vi_madd(VI a, VI b) {
+    return (VI)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+}
+
 /* One vector of bytes, widened. */
 INLINE VI vi_load_bytes(const uint8_t *x) {
     return (VI)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)x));
@@ -70,7 +76,7 @@ INLINE void vi_store_bytes(uint8_t *y, VI code) {
 
 /* Codes are 0..255, so that no pack saturates. Packing works within halves: the dwords are then in
  * the order c0 low, c1 low, c0 high, c1 high. */
-INLINE void store_codes(const struct x86_tiles *t, char *y, int vectors, VI c0, VI c1) {
+INLINE void store_codes(const struct tiled_tiles *t, char *y, int vectors, VI c0, VI c1) {
     __m256i words = _mm256_packs_epi32((__m256i)c0, (__m256i)c1);
     __m256i bytes = _mm256_packus_epi16(words, words);
     bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 0, 0, 0, 0));
@@ -89,7 +95,7 @@ INLINE void store_codes(const struct x86_tiles *t, char *y, int vectors, VI c0, 
 }
 /* Four vectors of rounded codes, still without the zero point and the lower bound: of four
  * positions or (vectors == 2) of two. */
-INLINE void store_four(const struct x86_tiles *t, char *y, int vectors, VI c0, VI c1, VI c2,
+INLINE void store_four(const struct tiled_tiles *t, char *y, int vectors, VI c0, VI c1, VI c2,
                        VI c3) {
     const VI low = vi_set1(t->stored_low);
     c0 = vi_max(c0 + t->zero, low);
@@ -106,7 +112,7 @@ INLINE void store_four(const struct x86_tiles *t, char *y, int vectors, VI c0, V
         store_codes(t, y + t->y_step_bytes, 2, c2, c3);
     }
 }
-INLINE void store_f32(const struct x86_tiles *t, char *y, int vectors, VF f0, VF f1) {
+INLINE void store_f32(const struct tiled_tiles *t, char *y, int vectors, VF f0, VF f1) {
     if (t->n == vectors * LANES) {
         _mm256_storeu_ps((float *)(void *)y, f0);
         if (vectors > 1) {

@@ -15,6 +15,7 @@ typedef __m512 VF;
 /* Not __m512i: GCC 12 converts between its 64-bit lanes and the dot product's 32-bit ones by moving
  * every accumulator to another register, twice for each step. */
 typedef int32_t VI __attribute__((vector_size(64)));
+typedef uint16_t VH __attribute__((vector_size(64)));
 
 INLINE VF vf_load(const float *x) {
     return _mm512_loadu_ps(x);
@@ -57,6 +58,11 @@ INLINE VI vi_max(VI a, VI b) {
     return (VI)_mm512_max_epi32((__m512i)a, (__m512i)b);
 }
 
+/* Sums of pairs of products of int16. */
+INLINE VI vi_madd(VI a, VI b) {
+    return (VI)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+}
+
 /* One vector of bytes, widened. */
 INLINE VI vi_load_bytes(const uint8_t *x) {
     return (VI)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)x));
@@ -74,7 +80,7 @@ INLINE void store_bytes(char *y, VI code, int32_t n) {
         _mm_mask_storeu_epi8(y, (__mmask16)((1u << n) - 1u), bytes);
     }
 }
-INLINE void store_codes(const struct x86_tiles *t, char *y, int vectors, VI c0, VI c1) {
+INLINE void store_codes(const struct tiled_tiles *t, char *y, int vectors, VI c0, VI c1) {
     store_bytes(y, c0, t->n);
     if (vectors > 1) {
         store_bytes(y + LANES, c1, t->n - LANES);
@@ -82,7 +88,7 @@ INLINE void store_codes(const struct x86_tiles *t, char *y, int vectors, VI c0, 
 }
 /* Four vectors of rounded codes, still without the zero point and the lower bound: of four
  * positions or (vectors == 2) of two. */
-INLINE void store_four(const struct x86_tiles *t, char *y, int vectors, VI c0, VI c1, VI c2,
+INLINE void store_four(const struct tiled_tiles *t, char *y, int vectors, VI c0, VI c1, VI c2,
                        VI c3) {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const __m512i zero = _mm512_set1_epi16((int16_t)t->zero);
@@ -118,7 +124,7 @@ INLINE void store_floats(char *y, VF f, int32_t n) {
         _mm512_mask_storeu_ps(y, (__mmask16)((1u << n) - 1u), f);
     }
 }
-INLINE void store_f32(const struct x86_tiles *t, char *y, int vectors, VF f0, VF f1) {
+INLINE void store_f32(const struct tiled_tiles *t, char *y, int vectors, VF f0, VF f1) {
     store_floats(y, f0, t->n);
     if (vectors > 1) {
         store_floats(y + LANES * 4, f1, t->n - LANES);

@@ -6,8 +6,6 @@
 #include <string.h>
 
 #define LEVEL sse
-#define DOT X86_DOT_PAIRS
-
 #define INLINE static inline __attribute__((always_inline))
 #define LANES 4
 
@@ -15,6 +13,7 @@ typedef __m128 VF;
 /* Not __m128i: GCC 12 converts between its 64-bit lanes and the dot product's 32-bit ones by moving
  * every accumulator to another register, twice for each step. */
 typedef int32_t VI __attribute__((vector_size(16)));
+typedef uint16_t VH __attribute__((vector_size(16)));
 
 INLINE VF vf_load(const float *x) {
     return _mm_loadu_ps(x);
@@ -58,6 +57,11 @@ INLINE VI vi_max(VI a, VI b) {
     return (a & greater) | (b & ~greater);
 }
 
+/* Sums of pairs of products of int16. */
+INLINE VI vi_madd(VI a, VI b) {
+    return (VI)_mm_madd_epi16((__m128i)a, (__m128i)b);
+}
+
 /* One vector of bytes, widened. */
 INLINE VI vi_load_bytes(const uint8_t *x) {
     int32_t four;
@@ -73,7 +77,7 @@ INLINE void vi_store_bytes(uint8_t *y, VI code) {
 }
 
 /* Codes are 0..255, so that no pack saturates. */
-INLINE void store_codes(const struct x86_tiles *t, char *y, int vectors, VI c0, VI c1) {
+INLINE void store_codes(const struct tiled_tiles *t, char *y, int vectors, VI c0, VI c1) {
     __m128i words = _mm_packs_epi32((__m128i)c0, (__m128i)c1);
     __m128i bytes = _mm_packus_epi16(words, words);
     if (vectors > 1 && t->n == 2 * LANES) {
@@ -86,7 +90,7 @@ INLINE void store_codes(const struct x86_tiles *t, char *y, int vectors, VI c0, 
 }
 /* Four vectors of rounded codes, still without the zero point and the lower bound: of four
  * positions or (vectors == 2) of two. */
-INLINE void store_four(const struct x86_tiles *t, char *y, int vectors, VI c0, VI c1, VI c2,
+INLINE void store_four(const struct tiled_tiles *t, char *y, int vectors, VI c0, VI c1, VI c2,
                        VI c3) {
     const VI low = vi_set1(t->stored_low);
     c0 = vi_max(c0 + t->zero, low);
@@ -103,7 +107,7 @@ INLINE void store_four(const struct x86_tiles *t, char *y, int vectors, VI c0, V
         store_codes(t, y + t->y_step_bytes, 2, c2, c3);
     }
 }
-INLINE void store_f32(const struct x86_tiles *t, char *y, int vectors, VF f0, VF f1) {
+INLINE void store_f32(const struct tiled_tiles *t, char *y, int vectors, VF f0, VF f1) {
     if (t->n == vectors * LANES) {
         _mm_storeu_ps((float *)(void *)y, f0);
         if (vectors > 1) {
@@ -117,31 +121,12 @@ INLINE void store_f32(const struct x86_tiles *t, char *y, int vectors, VF f0, VF
     memcpy(y, buffer, (size_t)t->n * sizeof(float));
 }
 
-/* Codes 0 and 2, 1 and 3 of four, widened to int16. */
-typedef struct {
-    __m128i even, odd;
-} i8_act;
-typedef struct {
-    __m128i even, odd;
-} i8_weight;
-#define i8_WEIGHT_BYTES (LANES * 8)
-
-INLINE i8_act i8_broadcast(const char *x) {
-    int32_t four;
-    memcpy(&four, x, sizeof four);
-    __m128i a = _mm_set1_epi32(four);
-    return (i8_act){_mm_and_si128(a, _mm_set1_epi16(255)), _mm_srli_epi16(a, 8)};
-}
-INLINE i8_weight i8_load_weight(const char *w) {
-    return (i8_weight){_mm_loadu_si128((const __m128i *)(const void *)w),
-                       _mm_loadu_si128((const __m128i *)(const void *)(w + LANES * 4))};
-}
-INLINE VI i8_dot(VI acc, i8_act a, i8_weight w) {
-    acc += (VI)_mm_madd_epi16(a.even, w.even);
-    return acc + (VI)_mm_madd_epi16(a.odd, w.odd);
-}
-
 #include "tiles.inc"
-#include "tiles_short.inc"
 
+#include "dot_pairs.inc"
+KIND(f32, 1, 8, 6);
+KIND(i8, 4, 8, 5);
+#define KINDS [TILED_F32] = &kind_f32, [TILED_I8] = &kind_i8
+
+#include "rows.inc"
 #include "steps.inc"

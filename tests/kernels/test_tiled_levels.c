@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/* Which level a backend with tile kernels takes, on this processor and on ones that lack features;
+ * and what it does when memory or arguments fail. */
+#include "check/graph_maker.h"
+#include "host_table.h"
+
+#include <math.h>
+#include <pare/ext/observe.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#ifdef __x86_64__
+#include "x86.h"
+static const pare_backend *const backend = &x86_backend;
+static const struct tiled_backend *const levels = &x86_levels;
+#endif
+#ifdef __aarch64__
+#include "arm.h"
+static const pare_backend *const backend = &arm_backend;
+static const struct tiled_backend *const levels = &arm_levels;
+#endif
+
+#if defined __x86_64__ || defined __aarch64__
+
+static pare_status ignore_value(void *context, int32_t node, const float *real,
+                                const int16_t *codes, int64_t n_elems) {
+    (void)context, (void)node, (void)real, (void)codes, (void)n_elems;
+    return PARE_OK;
+}
+
+static void make_small(struct maker *m) {
+    maker_init(m, 3, 4, 4, 3);
+    int32_t conv = maker_conv(m, 0, 5, 3, 1, 1, 1, 1);
+    maker_linear(m, maker_simple(m, PARE_OP_GLOBAL_AVG_POOL, conv), 4, 1);
+}
+
+/* Compiles on a processor with these features; the level taken, "" when it is refused. */
+static const char *level_taken(uint32_t features, const char *isa, struct test_host *host) {
+    static char taken[64];
+    struct maker m;
+    void *instance;
+    void *exe = NULL;
+    make_small(&m);
+    test_host_init(host);
+    assert_int_equal(tiled_create_with(&host->host, levels, features, &instance), PARE_OK);
+    pare_compile_options options = {sizeof options, 1, isa};
+    pare_status status = backend->compile(instance, &m.graph, &options, &exe);
+    taken[0] = '\0';
+    if (status == PARE_OK) {
+        const pare_executable_info *info;
+        assert_int_equal(backend->executable_info(exe, &info), PARE_OK);
+        strcpy(taken, info->isa);
+    } else {
+        assert_int_equal(status, PARE_E_UNSUPPORTED);
+        assert_null(exe);
+    }
+    backend->executable_destroy(exe);
+    backend->destroy(instance);
+    assert_int_equal(host->n_live, 0);
+    maker_free(&m);
+    return taken;
+}
+
+/* A processor: its features and the level that is wanted (NULL: any); the level taken, or (level
+ * NULL) the message. */
+struct choice {
+    uint32_t features;
+    const char *isa, *level, *message;
+};
+#ifdef __x86_64__
+#define ALL (X86_HAS_AVX2 | X86_HAS_AVX_VNNI | X86_HAS_AVX512 | X86_HAS_AVX512_VNNI)
+static const struct choice choices[] = {
+    {0, NULL, "sse", NULL},
+    {X86_HAS_AVX2, NULL, "avx2", NULL},
+    {X86_HAS_AVX2 | X86_HAS_AVX_VNNI, NULL, "avx-vnni", NULL},
+    {X86_HAS_AVX2 | X86_HAS_AVX512, NULL, "avx512", NULL},
+    {ALL, NULL, "avx512-vnni", NULL},
+    /* A feature whose base is masked counts for nothing. */
+    {X86_HAS_AVX2 | X86_HAS_AVX512_VNNI, NULL, "avx2", NULL},
+    {X86_HAS_AVX_VNNI, NULL, "sse", NULL},
+    {ALL, "sse", "sse", NULL},
+    {ALL, "avx-vnni", "avx-vnni", NULL},
+    {X86_HAS_AVX2, "avx512-vnni", NULL, "isa is \"avx512-vnni\", this machine has sse, avx2"},
+    {0, "avx2", NULL, "isa is \"avx2\", this machine has sse"},
+    {ALL, "neon", NULL,
+     "isa is \"neon\", this machine has sse, avx2, avx512, avx-vnni, avx512-vnni"},
+};
+#endif
+#ifdef __aarch64__
+#define ALL (ARM_HAS_DOTPROD | ARM_HAS_I8MM)
+static const struct choice choices[] = {
+    {0, NULL, "neon", NULL},
+    {ARM_HAS_DOTPROD, NULL, "neon-dotprod", NULL},
+    {ALL, NULL, "neon-i8mm", NULL},
+    /* Its source is compiled with dot products, too. */
+    {ARM_HAS_I8MM, NULL, "neon", NULL},
+    {ALL, "neon", "neon", NULL},
+    {ALL, "neon-dotprod", "neon-dotprod", NULL},
+    {ARM_HAS_DOTPROD, "neon-i8mm", NULL,
+     "isa is \"neon-i8mm\", this machine has neon, neon-dotprod"},
+    {0, "avx2", NULL, "isa is \"avx2\", this machine has neon"},
+};
+#endif
+
+static void test_level(void **state) {
+    (void)state;
+    for (size_t k = 0; k < sizeof choices / sizeof *choices; k++) {
+        const struct choice *c = &choices[k];
+        struct test_host host;
+        const char *taken = level_taken(c->features, c->isa, &host);
+        assert_string_equal(taken, c->level != NULL ? c->level : "");
+        if (c->level == NULL) {
+            assert_string_equal(host.text, c->message);
+        }
+    }
+}
+
+/* The probe names the level that compiling takes, and scores above ref. */
+static void test_probe(void **state) {
+    (void)state;
+    struct test_host host;
+    test_host_init(&host);
+    pare_probe probe = {.struct_size = sizeof probe};
+    assert_int_equal(backend->probe(&host.host, &probe), PARE_OK);
+    assert_true(probe.score > 1);
+    assert_string_equal(probe.isa, level_taken(levels->cpu_features(), NULL, &host));
+}
+
+static void test_split(void **state) {
+    (void)state;
+    for (int32_t most = 1; most <= TILED_MAX_POSITIONS; most++) {
+        for (int32_t n = 1; n < 100; n++) {
+            struct tiled_split s = tiled_split_positions(n, most);
+            int64_t sum = 0;
+            for (int k = 0; k < 2; k++) {
+                assert_in_range(s.positions[k], s.n_tiles[k] > 0 ? 1 : 0, most);
+                sum += (int64_t)s.positions[k] * s.n_tiles[k];
+            }
+            assert_int_equal(sum, n);
+        }
+    }
+}
+
+/* Every allocation of compiling and of showing values fails once: a status, and nothing is left. */
+static pare_status compile_and_observe(struct test_host *host, const pare_graph *graph) {
+    float images[2 * 4 * 4 * 3] = {0};
+    float output[2 * 4];
+    void *instance = NULL;
+    void *exe = NULL;
+    pare_compile_options options = {sizeof options, 2, NULL};
+    const pare_backend_observe *observe = backend->get_extension(PARE_BACKEND_OBSERVE);
+    pare_status status = backend->create(&host->host, NULL, &instance);
+    if (status == PARE_OK) {
+        status = backend->compile(instance, graph, &options, &exe);
+    }
+    if (status == PARE_OK) {
+        status = observe->run(exe, images, 2, output, ignore_value, NULL);
+    }
+    backend->executable_destroy(exe);
+    backend->destroy(instance);
+    return status;
+}
+
+static void test_no_memory(void **state) {
+    (void)state;
+    struct maker m;
+    make_small(&m);
+    maker_quantize_value(&m, 0, 8, 0.05f, 1);
+    maker_quantize_value(&m, 1, 8, 0.05f, 1);
+    maker_quantize_weight(&m, 1, 8);
+    int64_t k = 0;
+    for (pare_status status = PARE_E_NOMEM; status != PARE_OK; k++) {
+        struct test_host host;
+        test_host_init(&host);
+        host.fail_at = k;
+        status = compile_and_observe(&host, &m.graph);
+        assert_true(status == PARE_OK || status == PARE_E_NOMEM);
+        assert_int_equal(host.n_live, 0);
+        assert_int_equal(host.damaged, 0);
+        assert_true(k < 1000);
+    }
+    assert_true(k > 30);
+    maker_free(&m);
+}
+
+static void test_bad_run(void **state) {
+    (void)state;
+    struct test_host host;
+    struct maker m;
+    void *instance;
+    void *exe;
+    float images[3 * 4 * 4 * 3] = {0};
+    float output[3 * 4];
+    make_small(&m);
+    test_host_init(&host);
+    assert_int_equal(backend->create(&host.host, NULL, &instance), PARE_OK);
+    pare_compile_options options = {sizeof options, 2, NULL};
+    assert_int_equal(backend->compile(instance, &m.graph, &options, &exe), PARE_OK);
+    assert_int_equal(backend->run(exe, images, 0, output), PARE_E_RANGE);
+    assert_int_equal(backend->run(exe, images, 3, output), PARE_E_RANGE);
+    assert_int_equal(backend->run(exe, images, 2, output), PARE_OK);
+    images[4 * 4 * 3 + 5] = HUGE_VALF;
+    assert_int_equal(backend->run(exe, images, 2, output), PARE_E_NUMERIC);
+    assert_string_equal(host.text, "image 1 of the batch holds a value that is not finite");
+    backend->executable_destroy(exe);
+    options.max_batch = 0;
+    assert_int_equal(backend->compile(instance, &m.graph, &options, &exe), PARE_E_RANGE);
+    backend->destroy(instance);
+    assert_int_equal(host.n_live, 0);
+    maker_free(&m);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_level),   cmocka_unit_test(test_probe),
+        cmocka_unit_test(test_split),   cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_bad_run),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+#else
+int main(void) {
+    return 0; /* there is no such backend for this processor */
+}
+#endif
