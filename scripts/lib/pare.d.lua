@@ -5,6 +5,7 @@
 
 ---@class pare
 ---@field version string version of pare
+---@field profile "quick"|"default"|"mlperf" the run's `--profile`
 ---@field set table<string, number|string|boolean|nil> what `--set NAME=VALUE` gave
 local pare = {}
 

@@ -28,6 +28,18 @@ static struct script *load(const char *text) {
     return script;
 }
 
+/* The profile decides what a script asks for. */
+static void profile_is_known(void **state) {
+    (void)state;
+    struct script *script =
+        load("local pare = require 'pare'\n"
+             "assert(pare.profile == 'default')\n"
+             "return pare.experiment { name = pare.profile, dataset = 'glyphs',\n"
+             "  model = pare.model 'lenet300':init(), pipelines = { {} } }\n");
+    assert_string_equal(script_experiment(script)->name, "default");
+    script_destroy(script);
+}
+
 static void expect_label(const struct pipeline_spec *pipeline, const char *wanted) {
     char *label = pipeline_label(pipeline);
     assert_string_equal(label, wanted);
@@ -230,9 +242,9 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(grids_expand_in_written_order),      cmocka_unit_test(arms_are_a_product),
-        cmocka_unit_test(a_script_describes_its_own_network), cmocka_unit_test(hooks_are_called),
-        cmocka_unit_test(hooks_fail_with_their_line),
+        cmocka_unit_test(profile_is_known),   cmocka_unit_test(grids_expand_in_written_order),
+        cmocka_unit_test(arms_are_a_product), cmocka_unit_test(a_script_describes_its_own_network),
+        cmocka_unit_test(hooks_are_called),   cmocka_unit_test(hooks_fail_with_their_line),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -136,6 +136,44 @@ static void test_frozen_norm(void **state) {
     check_numeric_gradients(make_resnet8('B'), 1);
 }
 
+/* ---- beginning in the middle ---- */
+
+struct seen_steps {
+    int64_t steps[16];
+    double rates[16];
+    int n;
+};
+
+static pare_status note_step(void *context, int64_t step, double lr) {
+    struct seen_steps *seen = context;
+    seen->steps[seen->n] = step;
+    seen->rates[seen->n++] = lr;
+    return PARE_OK;
+}
+
+static void test_first_step(void **state) {
+    (void)state;
+    struct error err;
+    struct train_result result;
+    struct model *m = make_small_lenet();
+    struct train_options o = options_for(2, 0.1);
+    o.batch = 5; /* 4 steps in an epoch */
+    o.first_step = 6;
+    struct seen_steps seen = {.n = 0};
+    const struct train_hooks hooks = {.context = &seen, .after_step = note_step};
+    assert_int_equal(train_run(m, &ds, &o, &hooks, NULL, NULL, &err, &result), PARE_OK);
+    assert_int_equal(result.steps, 2);
+    assert_int_equal(seen.n, 2);
+    for (int k = 0; k < 2; k++) {
+        assert_int_equal(seen.steps[k], 6 + k);
+        assert_true(seen.rates[k] == train_learning_rate(&o, 6 + k, 8));
+    }
+    o.first_step = 8;
+    assert_int_equal(train_run(m, &ds, &o, &hooks, NULL, NULL, &err, &result), PARE_E_RANGE);
+    assert_string_equal(err.text, "training lenet: the first step is 8, wanted 0..7");
+    model_destroy(m);
+}
+
 /* ---- the same bits ---- */
 
 static struct model *trained(struct model *m, int32_t n_threads, int hold_mask) {
@@ -652,6 +690,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_numeric_gradients),
         cmocka_unit_test(test_frozen_norm),
+        cmocka_unit_test(test_first_step),
         cmocka_unit_test(test_threads_change_nothing),
         cmocka_unit_test(test_seed_changes_weights),
         cmocka_unit_test(test_mask_holds),

@@ -213,6 +213,7 @@ int run_command(struct cli *cli) {
     if (status == PARE_OK)
         status = cli_values(cli, "set", &err, &sets, &script_options.n_sets);
     script_options.sets = sets;
+    script_options.profile = cli_value(cli, "profile", "default");
     if (!options.dry_run)
         explain_interrupts();
     if (status == PARE_OK)

@@ -203,7 +203,7 @@ static pare_status observe_pass(struct step_run *run, struct network *net, const
     return PARE_OK;
 }
 
-enum { MAX_CALIBRATION_PASSES = 16 };
+enum { MAX_CALIBRATION_PASSES = 16, MAX_TRAININGS = 10000 };
 
 static pare_status observe_passes(struct step_run *run, const uint32_t *items, int64_t n,
                                   int32_t batch, struct error *err) {
@@ -325,6 +325,25 @@ static pare_status after_step(void *context, int64_t step, double lr) {
                 run->step->train->after_step(run->self, &run->model->graph, &info));
 }
 
+/* The training, and again from a step of the method's choice as long as it asks for that. */
+static pare_status train_rounds(struct step_run *run, struct train_options *options,
+                                const struct train_hooks *hooks, struct error *err) {
+    const pare_method_train *ext = run->step->train;
+    const int may_repeat = PARE_HAS(ext, pare_method_train, again) && ext->again;
+    for (int round = 0; round < MAX_TRAININGS; round++) {
+        struct train_result result;
+        int64_t from = -1;
+        pare_status status = train_run(run->model, run->env->ds, options, hooks, run->env->pool,
+                                       run->env->label, err, &result);
+        if (status == PARE_OK && may_repeat)
+            status = CALL(run, "again", ext->again(run->self, &run->model->graph, &from));
+        if (status != PARE_OK || from < 0)
+            return settle(run, status, err);
+        options->first_step = from; /* checked by train_run */
+    }
+    return error_set(err, PARE_E_PLUGIN, "asks for more than %d trainings", MAX_TRAININGS);
+}
+
 static pare_status train_step(struct step_run *run, struct error *err) {
     const pare_method_train *ext = run->step->train;
     struct train_options options;
@@ -350,11 +369,9 @@ static pare_status train_step(struct step_run *run, struct error *err) {
         .context = run,
         .after_step = after_step,
     };
-    struct train_result result;
-    status = train_run(run->model, run->env->ds, &options, &hooks, run->env->pool, run->env->label,
-                       err, &result);
+    status = train_rounds(run, &options, &hooks, err);
     if (status != PARE_OK)
-        return settle(run, status, err);
+        return status;
     if (!ext->end)
         return PARE_OK;
     return settle(run, CALL(run, "end", ext->end(run->self, &run->model->graph)), err);

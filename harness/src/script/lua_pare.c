@@ -208,6 +208,9 @@ int binding_open(lua_State *L) {
     lua_newtable(L);
     lua_pushstring(L, pare_version());
     lua_setfield(L, -2, "version");
+    const char *profile = script && script->options ? script->options->profile : NULL;
+    lua_pushstring(L, profile ? profile : "default");
+    lua_setfield(L, -2, "profile");
     lua_getglobal(L, "print");
     lua_setfield(L, -2, "log");
     settings_register(L, script ? script->options : NULL);

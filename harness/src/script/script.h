@@ -16,6 +16,7 @@ struct script_options {
     uint64_t max_instructions; /* 0: 1e9 */
     size_t n_sets;             /* --set k=v, read by scripts as pare.set.k */
     const char *const *sets;   /* "k=v" */
+    const char *profile;       /* pare.profile; NULL: "default" */
 };
 
 struct script; /* the Lua state; hooks of the experiment run in it, so it must outlive the run */

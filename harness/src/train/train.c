@@ -295,7 +295,7 @@ static pare_status end_epoch(struct run *r, int64_t step, struct error *err) {
 static pare_status train_steps(struct run *r, struct progress *progress, struct error *err,
                                double *final_loss) {
     char note[64] = "";
-    for (int64_t step = 0; step < r->n_steps; step++) {
+    for (int64_t step = r->options->first_step; step < r->n_steps; step++) {
         if (step % r->steps_per_epoch == 0) {
             r->loss_sum = 0.0;
             r->n_correct = r->n_seen = r->n_batches = 0;
@@ -367,6 +367,10 @@ static pare_status run_create(struct run *r, const struct dataset *ds, struct er
         return status;
     }
     r->n_steps = train_n_steps(ds, o, &r->steps_per_epoch);
+    if (o->first_step < 0 || o->first_step >= r->n_steps) {
+        return error_set(err, PARE_E_RANGE, "training %s: the first step is %lld, wanted 0..%lld",
+                         r->model->graph.name, (long long)o->first_step, (long long)r->n_steps - 1);
+    }
     r->grad = alloc_array((size_t)o->batch, (size_t)r->model->graph.n_classes * sizeof(float));
     return r->grad
                ? PARE_OK
@@ -404,7 +408,7 @@ pare_status train_run(struct model *model, const struct dataset *ds,
     }
     if (status == PARE_OK) {
         *result = (struct train_result){
-            .steps = r.n_steps,
+            .steps = r.n_steps - options->first_step,
             .seconds = (double)(clock_ns() - start_ns) * 1e-9,
             .final_loss = final_loss,
         };

@@ -32,6 +32,7 @@ struct train_options {
     double distill_weight;      /* l in (1-l) CE + l T^2 KL(teacher || student) */
     double distill_temperature; /* T */
     uint64_t seed;
+    int64_t first_step; /* 0; the steps before are left out, as if they had been taken */
 };
 void train_defaults(struct train_options *options);
 

@@ -62,6 +62,12 @@ typedef struct pare_method_train {
     /* Later than 1.0, at the end: is activation_backward to be called for node `node`, whose input
      * is the images? 0 saves the gradient that nothing else needs. NULL: it is. [main] */
     int32_t (*wants_image_gradient)(void *instance, const pare_graph *graph, int32_t node);
+
+    /* Also later. After the last step of a training, before `end`: *from, which comes as -1, set to
+     * a step (0 .. n_steps-1) asks for the training once more from that step on: the learning rate
+     * and the order of the data are those of that step, momentum starts from 0; `begin` is not
+     * called again. May change weights and masks. [main] */
+    pare_status (*again)(void *instance, const pare_graph *graph, int64_t *from);
 } pare_method_train;
 
 #ifdef __cplusplus
