@@ -31,7 +31,7 @@ static pare_status check_stages(const pare_host *host, const pare_param_value *v
 
 pare_status lowbit_create(struct lowbit *lb, const pare_host *host,
                           const pare_param_value *const *v) {
-    pare_status status = check_width(host, v[LOWBIT_P_WEIGHT_BITS]);
+    pare_status status = lb->weight_bits ? PARE_OK : check_width(host, v[LOWBIT_P_WEIGHT_BITS]);
     for (int k = LOWBIT_P_ACTIVATION_BITS; k <= LOWBIT_P_FIRST_LAST_BITS && status == PARE_OK;
          k++) {
         status = check_width(host, v[k]);
@@ -49,7 +49,7 @@ pare_status lowbit_create(struct lowbit *lb, const pare_host *host,
     }
     lb->host = host;
     lb->kept = 0.99;
-    lb->weight_bits = (int)v[LOWBIT_P_WEIGHT_BITS]->i;
+    lb->weight_bits = lb->weight_bits ? lb->weight_bits : (int)v[LOWBIT_P_WEIGHT_BITS]->i;
     lb->activation_bits = (int)v[LOWBIT_P_ACTIVATION_BITS]->i;
     const int edge = (int)v[LOWBIT_P_FIRST_LAST_BITS]->i;
     lb->edge_weight_bits = edge == 0 || lb->weight_bits == LOWBIT_FLOAT ? lb->weight_bits : edge;
@@ -58,6 +58,10 @@ pare_status lowbit_create(struct lowbit *lb, const pare_host *host,
     lb->residual_bits = (int)v[LOWBIT_P_RESIDUAL_BITS]->i;
     lb->n_stages = v[LOWBIT_P_PROGRESSIVE]->n;
     lb->stages = v[LOWBIT_P_PROGRESSIVE]->numbers;
+    if (edge == 0) {
+        lb->edge_weight_ops = lb->weight_ops;
+        lb->edge_value_ops = lb->value_ops;
+    }
     if (lb->weight_bits == LOWBIT_FLOAT && lb->activation_bits == LOWBIT_FLOAT) {
         return host->fail(
             host, PARE_E_ARG,
@@ -127,6 +131,20 @@ static int is_edge(const pare_graph *graph, int32_t node) {
     return lowbit_root(graph, graph->nodes[node]->inputs[0]) == 0 || plan_is_output(graph, node);
 }
 
+static pare_status check_zeros(struct lowbit *lb, const struct lowbit_weight *slot,
+                               const pare_weight *w) {
+    for (int64_t i = 0; w->mask && slot->ops->has_no_zero && i < w->n_elems; i++) {
+        if (!w->mask[i]) {
+            return lb->host->fail(
+                lb->host, PARE_E_UNSUPPORTED,
+                "%s[%lld] is pruned, and weights of two values have no code for 0: "
+                "exclude its layer, or use ternary",
+                w->name, (long long)i);
+        }
+    }
+    return PARE_OK;
+}
+
 static pare_status add_weight(struct lowbit *lb, const pare_graph *graph,
                               struct lowbit_layer *layer) {
     const int edge = is_edge(graph, layer->node);
@@ -151,9 +169,10 @@ static pare_status add_weight(struct lowbit *lb, const pare_graph *graph,
     };
     layer->slot = lb->n_weights;
     lb->weights[lb->n_weights++] = slot; /* before the check, so that it is freed */
-    return slot.learned && slot.scales && slot.codes
-               ? PARE_OK
-               : host->fail(host, PARE_E_NOMEM, "%s: no memory for codes", w->name);
+    if (!slot.learned || !slot.scales || !slot.codes) {
+        return host->fail(host, PARE_E_NOMEM, "%s: no memory for codes", w->name);
+    }
+    return check_zeros(lb, &slot, w);
 }
 
 /* Layers that read the same value share its grid; the widest of them decides. */
@@ -241,7 +260,9 @@ static void set_stage(struct lowbit *lb, int64_t step) {
     }
     for (int32_t k = 0; k < lb->n_weights; k++) {
         struct lowbit_weight *slot = &lb->weights[k];
-        const int bits = stage_bits > slot->target_bits ? stage_bits : slot->target_bits;
+        const int bits = stage_bits > slot->target_bits && !slot->ops->has_one_width
+                             ? stage_bits
+                             : slot->target_bits;
         slot->is_ready = slot->is_ready && bits == slot->bits;
         slot->bits = bits;
     }

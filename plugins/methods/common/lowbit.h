@@ -25,11 +25,12 @@
 /* ---- parameters: the first rows of the method's table ---- */
 
 enum {
-    LOWBIT_P_WEIGHT_BITS,
     LOWBIT_P_ACTIVATION_BITS,
     LOWBIT_P_FIRST_LAST_BITS,
     LOWBIT_P_RESIDUAL_BITS,
     LOWBIT_P_PROGRESSIVE,
+    LOWBIT_N_SHARED,
+    LOWBIT_P_WEIGHT_BITS = LOWBIT_N_SHARED, /* not in methods whose weights have one width */
     LOWBIT_N_PARAMS
 };
 
@@ -38,10 +39,10 @@ enum {
                               "bits",        2,                                                    \
                               LOWBIT_FLOAT,  NULL,                                                 \
                               "4",           "width of weights: 2..8; 32: they stay float"},       \
-    LOWBIT_OTHER_PARAMS("4")
+    LOWBIT_SHARED_PARAMS("4")
 
-/* Without the width of weights, for methods that have only one. */
-#define LOWBIT_OTHER_PARAMS(activation_default)                                                    \
+/* Without the width of weights. */
+#define LOWBIT_SHARED_PARAMS(activation_default)                                                   \
     [LOWBIT_P_ACTIVATION_BITS] = {"activation_bits",                                               \
                                   PARE_PARAM_INT,                                                  \
                                   "bits",                                                          \
@@ -93,6 +94,8 @@ struct lowbit_value;
 
 /* How weights become codes. */
 struct lowbit_weight_ops {
+    int has_one_width; /* 1: progressive widths do not concern it */
+    int has_no_zero;   /* 1: no code for a pruned weight */
     /* Sets qmax, stored_bits and the learned numbers for slot->bits from w (n_elems), which is
      * finite. Once, and again after each change of the width. */
     void (*start)(struct lowbit *lb, struct lowbit_weight *slot, const float *w);
@@ -176,8 +179,8 @@ struct lowbit {
     int32_t *wanted; /* (plan.n) index of the value slot whose grid the node's value takes, or -1 */
 };
 
-/* Fills lb from the rows above, after checking them; the method has set the tables of functions and
- * is_per_channel. */
+/* Fills lb from the rows above, after checking them; the method has set the tables of functions,
+ * is_per_channel and, if it has no row for it, weight_bits. */
 pare_status lowbit_create(struct lowbit *lb, const pare_host *host,
                           const pare_param_value *const *values);
 void lowbit_clear(struct lowbit *lb);

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+#include "estimators.h"
+
+#include <float.h>
+#include <math.h>
+
+/* ---- what all share ---- */
+
+static void start(struct lowbit *lb, struct lowbit_weight *slot, const float *w) {
+    (void)lb, (void)w;
+    slot->qmax = 1;
+    slot->stored_bits = 1;
+}
+
+/* Part of the training that is over, 0..1. */
+static double progress(const struct lowbit *lb) {
+    return lb->n_steps > 0 ? (double)lb->step / (double)lb->n_steps : 1.0;
+}
+
+static double mean_abs(const float *w, int64_t n) {
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += fabs((double)w[i]);
+    }
+    return sum / (double)n;
+}
+
+/* A scale that a channel of zeros, or of numbers too small, may have. */
+static float usable(double scale) {
+    return scale >= (double)FLT_MIN || scale != scale ? (float)scale : 1.0f;
+}
+
+static double sign(double x) {
+    return x < 0.0 ? -1.0 : 1.0;
+}
+
+/* Channels are independent: one task each. */
+struct job {
+    const struct lowbit *lb;
+    struct lowbit_weight *slot;
+    const float *w, *g;
+    float *gw;
+};
+
+typedef void (*channel_body)(void *arg, int64_t channel);
+
+static void each_channel(struct lowbit *lb, struct lowbit_weight *slot, const float *w,
+                         const float *g, float *gw, channel_body body) {
+    struct job job = {lb, slot, w, g, gw};
+    lb->host->parallel_for(lb->host, slot->n_scales, body, &job);
+}
+
+/* ---- XNOR-Net ---- */
+
+static void xnor_encode_channel(void *arg, int64_t channel) {
+    const struct job *job = arg;
+    const int64_t n = job->slot->n_elems / job->slot->n_scales;
+    const float *w = job->w + channel * n;
+    int16_t *codes = job->slot->codes + channel * n;
+    job->slot->scales[channel] = usable(mean_abs(w, n)); /* eq. 6 */
+    for (int64_t i = 0; i < n; i++) {
+        codes[i] = w[i] < 0.0f ? -1 : 1;
+    }
+}
+
+static void xnor_encode(struct lowbit *lb, struct lowbit_weight *slot, const float *w) {
+    each_channel(lb, slot, w, NULL, NULL, xnor_encode_channel);
+}
+
+/* dL/dw_i = alpha g_i [|w_i| <= 1] + sign(w_i)/n sum_j g_j sign(w_j): the gradient of alpha = E|w|
+ * is exact, that of the sign straight through (section 3.1). */
+static void xnor_backward_channel(void *arg, int64_t channel) {
+    const struct job *job = arg;
+    const int64_t n = job->slot->n_elems / job->slot->n_scales;
+    const float *w = job->w + channel * n, *g = job->g + channel * n;
+    float *gw = job->gw + channel * n;
+    const double alpha = (double)job->slot->scales[channel];
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += (double)g[i] * sign((double)w[i]);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const double through = fabs((double)w[i]) <= 1.0 ? alpha * (double)g[i] : 0.0;
+        gw[i] = (float)(through + sign((double)w[i]) * sum / (double)n);
+    }
+}
+
+static void xnor_backward(struct lowbit *lb, struct lowbit_weight *slot, const float *w,
+                          const float *g, float *gw) {
+    each_channel(lb, slot, w, g, gw, xnor_backward_channel);
+}
+
+const struct lowbit_weight_ops binary_xnor = {
+    .has_one_width = 1,
+    .has_no_zero = 1,
+    .start = start,
+    .encode = xnor_encode,
+    .backward = xnor_backward,
+};
+
+/* ---- standardized weights, for the other two ---- */
+
+/* x = (w - mean) / deviation; a channel of one value has deviation 1. */
+struct standard {
+    double mean, deviation;
+};
+
+static struct standard standardize(const float *w, int64_t n) {
+    double sum = 0.0, squares = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += (double)w[i];
+    }
+    const double mean = sum / (double)n;
+    for (int64_t i = 0; i < n; i++) {
+        squares += ((double)w[i] - mean) * ((double)w[i] - mean);
+    }
+    const double deviation = n > 1 ? sqrt(squares / (double)(n - 1)) : 0.0;
+    return (struct standard){mean, deviation > (double)FLT_MIN ? deviation : 1.0};
+}
+
+static double standard_of(const struct standard *s, float w) {
+    return ((double)w - s->mean) / s->deviation;
+}
+
+static void standard_codes(const struct standard *s, const float *w, int64_t n, int16_t *codes) {
+    for (int64_t i = 0; i < n; i++) {
+        codes[i] = standard_of(s, w[i]) < 0.0 ? -1 : 1;
+    }
+}
+
+/* From gradients with respect to x, in gw, to those with respect to w. */
+static void standard_backward(const struct standard *s, const float *w, int64_t n, float *gw) {
+    double sum = 0.0, dot = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += (double)gw[i];
+        dot += (double)gw[i] * standard_of(s, w[i]);
+    }
+    const double mean = sum / (double)n;
+    const double along = n > 1 ? dot / (double)(n - 1) : 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        gw[i] = (float)(((double)gw[i] - mean - standard_of(s, w[i]) * along) / s->deviation);
+    }
+}
+
+static double mean_abs_standard(const struct standard *s, const float *w, int64_t n) {
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += fabs(standard_of(s, w[i]));
+    }
+    return sum / (double)n;
+}
+
+/* ---- IR-Net ---- */
+
+/* Libra-PB, eq. 9 and 10: 2^s with s = rne(log2 E|x|). */
+static void irnet_encode_channel(void *arg, int64_t channel) {
+    const struct job *job = arg;
+    const int64_t n = job->slot->n_elems / job->slot->n_scales;
+    const float *w = job->w + channel * n;
+    const struct standard s = standardize(w, n);
+    const double size = mean_abs_standard(&s, w, n);
+    job->slot->scales[channel] = usable(size > 0.0 ? exp2(rint(log2(size))) : 1.0);
+    standard_codes(&s, w, n, job->slot->codes + channel * n);
+}
+
+static void irnet_encode(struct lowbit *lb, struct lowbit_weight *slot, const float *w) {
+    each_channel(lb, slot, w, NULL, NULL, irnet_encode_channel);
+}
+
+/* EDE, eq. 14 and 15: the sign's gradient is k t (1 - tanh^2(t x)), t from 0.1 to 10, k = max(1/t,
+ * 1).
+ */
+static void irnet_backward_channel(void *arg, int64_t channel) {
+    const struct job *job = arg;
+    const int64_t n = job->slot->n_elems / job->slot->n_scales;
+    const float *w = job->w + channel * n, *g = job->g + channel * n;
+    float *gw = job->gw + channel * n;
+    const struct standard s = standardize(w, n);
+    const double t = 0.1 * pow(100.0, progress(job->lb));
+    const double k = fmax(1.0 / t, 1.0);
+    const double scale = (double)job->slot->scales[channel];
+    for (int64_t i = 0; i < n; i++) {
+        const double th = tanh(t * standard_of(&s, w[i]));
+        gw[i] = (float)(scale * (double)g[i] * k * t * (1.0 - th * th));
+    }
+    standard_backward(&s, w, n, gw);
+}
+
+static void irnet_backward(struct lowbit *lb, struct lowbit_weight *slot, const float *w,
+                           const float *g, float *gw) {
+    each_channel(lb, slot, w, g, gw, irnet_backward_channel);
+}
+
+const struct lowbit_weight_ops binary_irnet = {
+    .has_one_width = 1,
+    .has_no_zero = 1,
+    .start = start,
+    .encode = irnet_encode,
+    .backward = irnet_backward,
+};
+
+/* ---- ReCU ---- */
+
+/* The scale is learned, from E|w| on. */
+static void recu_start(struct lowbit *lb, struct lowbit_weight *slot, const float *w) {
+    const int64_t n = slot->n_elems / slot->n_scales;
+    start(lb, slot, w);
+    for (int32_t c = 0; c < slot->n_scales; c++) {
+        slot->learned[c] = learned_at((double)usable(mean_abs(w + c * n, n)));
+    }
+}
+
+static void recu_encode_channel(void *arg, int64_t channel) {
+    const struct job *job = arg;
+    const int64_t n = job->slot->n_elems / job->slot->n_scales;
+    const float *w = job->w + channel * n;
+    const struct standard s = standardize(w, n);
+    job->slot->scales[channel] = usable(job->slot->learned[channel].value);
+    standard_codes(&s, w, n, job->slot->codes + channel * n);
+}
+
+static void recu_encode(struct lowbit *lb, struct lowbit_weight *slot, const float *w) {
+    each_channel(lb, slot, w, NULL, NULL, recu_encode_channel);
+}
+
+/* Section 3.3: the quantile Q(tau) of a Laplace distribution is -b ln(2 - 2 tau) with b = E|x|; tau
+ * grows from 0.85 to 0.99 as e^progress does. Clamping leaves the sign; what is clamped gets no
+ * gradient.
+ */
+static double recu_bound(const struct lowbit *lb, const struct standard *s, const float *w,
+                         int64_t n) {
+    const double slope = (0.99 - 0.85) / (exp(1.0) - 1.0);
+    const double tau = slope * exp(progress(lb)) + 0.85 - slope;
+    return -mean_abs_standard(s, w, n) * log(2.0 - 2.0 * tau);
+}
+
+static void recu_backward_channel(void *arg, int64_t channel) {
+    const struct job *job = arg;
+    const int64_t n = job->slot->n_elems / job->slot->n_scales;
+    const float *w = job->w + channel * n, *g = job->g + channel * n;
+    float *gw = job->gw + channel * n;
+    const struct standard s = standardize(w, n);
+    const double bound = recu_bound(job->lb, &s, w, n);
+    const double scale = (double)job->slot->scales[channel];
+    double dot = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        const double x = standard_of(&s, w[i]);
+        dot += (double)g[i] * sign(x);
+        gw[i] = fabs(x) <= bound ? (float)(scale * (double)g[i]) : 0.0f;
+    }
+    job->slot->learned[channel].gradient += dot;
+    standard_backward(&s, w, n, gw);
+}
+
+static void recu_backward(struct lowbit *lb, struct lowbit_weight *slot, const float *w,
+                          const float *g, float *gw) {
+    each_channel(lb, slot, w, g, gw, recu_backward_channel);
+}
+
+static void recu_step(struct lowbit *lb, struct lowbit_weight *slot, double lr) {
+    (void)lb;
+    for (int32_t c = 0; c < slot->n_scales; c++) {
+        learned_step_positive(&slot->learned[c], lr);
+    }
+}
+
+const struct lowbit_weight_ops binary_recu = {
+    .has_one_width = 1,
+    .has_no_zero = 1,
+    .start = recu_start,
+    .encode = recu_encode,
+    .backward = recu_backward,
+    .step = recu_step,
+};
