@@ -43,12 +43,12 @@ static void loop(const pare_host *host) {
 /* Looks as little at what malloc gives as such code does. */
 static void eat_memory(const pare_host *host) {
     (void)host;
-    while (always)
+    for (int k = 0; k < 512; k++) /* 2 GB, where nothing limits it */
         memset(malloc(1 << 22), 1, 1 << 22);
 }
 
 static void eat_host_memory(const pare_host *host) {
-    while (always)
+    for (int k = 0; k < 512; k++)
         memset(host->alloc(host, 1 << 22), 1, 1 << 22);
 }
 

@@ -2,7 +2,6 @@
 /* core/child, core/note: work in a child process, and every way in which it may die. */
 #include "core/alloc.h"
 #include "core/child.h"
-#include "core/progress.h"
 #include "scratch.h"
 
 #include <poll.h>
@@ -15,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -134,7 +134,7 @@ static void spin(void) {
 
 /* Touches what it gets and, like most, does not look whether it got it. */
 static void use_memory(void) {
-    for (;;) {
+    for (int k = 0; k < 256; k++) { /* 2 GB, where nothing limits it */
         char *p = mmap(NULL, 8 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p == MAP_FAILED)
             raise(SIGSEGV);
@@ -322,26 +322,39 @@ static pare_status do_nothing(void *arg, struct child *child, struct error *err)
     return PARE_OK;
 }
 
+/* Of this process and of its dead children: unlike wall time, not that of others. */
+static double cpu_ms(void) {
+    struct rusage usage[2];
+    double ms = 0;
+    getrusage(RUSAGE_SELF, &usage[0]);
+    getrusage(RUSAGE_CHILDREN, &usage[1]);
+    for (int k = 0; k < 2; k++) {
+        ms += 1e3 * (double)(usage[k].ru_utime.tv_sec + usage[k].ru_stime.tv_sec);
+        ms += 1e-3 * (double)(usage[k].ru_utime.tv_usec + usage[k].ru_stime.tv_usec);
+    }
+    return ms;
+}
+
 static void a_child_costs_under_20_ms(void **state) {
     (void)state;
-    size_t n_bytes = (size_t)256 << 20; /* more than MNIST and its floats */
+    size_t n_bytes = (size_t)128 << 20; /* twice MNIST as it lies in memory */
     char *memory = alloc_array(n_bytes, 1);
     assert_non_null(memory);
     memset(memory, 1, n_bytes);
     struct child_options options = {.memory_bytes = (int64_t)1 << 30};
-    int64_t least_ns = INT64_MAX;
+    double least_ms = 1e9;
     for (int i = 0; i < 10; i++) {
         struct error err;
         enum child_end end;
-        int64_t start_ns = clock_ns();
+        double start_ms = cpu_ms();
         assert_int_equal(child_run(&options, do_nothing, memory, receive, NULL, &err, &end),
                          PARE_OK);
-        int64_t ns = clock_ns() - start_ns;
-        least_ns = ns < least_ns ? ns : least_ns;
+        double ms = cpu_ms() - start_ms;
+        least_ms = ms < least_ms ? ms : least_ms;
     }
-    print_message("a child of a process of 256 MB: %.2f ms\n", (double)least_ns * 1e-6);
+    print_message("a child of a process of 128 MB: %.2f ms of processor time\n", least_ms);
 #ifndef __SANITIZE_ADDRESS__ /* whose tables a fork copies too */
-    assert_true(least_ns < 20000000);
+    assert_true(least_ms < 20);
 #endif
     free(memory);
 }

@@ -127,7 +127,12 @@ static void settle_in(pid_t parent, const struct child_options *options) {
         _exit(1);
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
-    signal(SIGTTOU, SIG_IGN); /* writing to the terminal from the background */
+    signal(SIGTTOU, SIG_IGN);                  /* writing to the terminal from the background */
+    int nothing = open("/dev/null", O_RDONLY); /* reading from there would stop it */
+    if (nothing > STDIN_FILENO) {
+        dup2(nothing, STDIN_FILENO);
+        close(nothing);
+    }
     limit_memory(options->memory_bytes);
 }
 
@@ -213,7 +218,7 @@ static int receive_all(struct watch *w, void *data, size_t n_bytes) {
 
 /* One message; *data is malloc'd. */
 static int receive_message(struct watch *w, struct header *header, void **data) {
-    if (!receive_all(w, header, sizeof *header))
+    if (is_over_time(w) || !receive_all(w, header, sizeof *header))
         return 0;
     w->changed_ns = clock_ns();
     int is_sound = header->magic == MAGIC && header->kind >= KIND_END &&
@@ -240,9 +245,10 @@ static pare_status serve(struct watch *w, child_receive receive, void *arg, stru
         pare_status status = PARE_OK;
         int is_last = header.kind == KIND_END;
         if (is_last) {
-            memcpy(err, data, sizeof *err);
-            err->text[sizeof err->text - 1] = '\0';
-            status = err->status;
+            struct error said;
+            memcpy(&said, data, sizeof said);
+            said.text[sizeof said.text - 1] = '\0';
+            status = error_set(err, said.status, "%s", said.text);
         } else {
             status = receive(arg, header.kind, data, (size_t)header.n_bytes, err);
             if (status != PARE_OK)
@@ -335,39 +341,55 @@ static pare_status explain(struct watch *w, int wait_status, const struct rusage
                      where[0] ? " " : "", where, story.why);
 }
 
-pare_status child_run(const struct child_options *options, child_body body, void *arg,
-                      child_receive receive, void *receive_arg, struct error *err,
-                      enum child_end *end) {
+/* The connection's parent end in *fd. */
+static pare_status start(const struct child_options *options, child_body body, void *arg,
+                         struct error *err, pid_t *pid, int *fd) {
     int fds[2];
-    *end = CHILD_REFUSED;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
         return error_set(err, PARE_E_LIMIT, "no connection to a child process: %s",
                          strerror(errno));
     note_reset(options->note);
     fflush(NULL); /* or the child would write it once more */
-    pid_t parent = getpid(), pid = fork();
-    if (pid == 0) {
+    pid_t parent = getpid();
+    *pid = fork();
+    if (*pid == 0) {
         close(fds[0]);
         live(fds[1], parent, options, body, arg);
     }
     close(fds[1]);
-    if (pid < 0) {
+    if (*pid < 0) {
         error_set(err, PARE_E_LIMIT, "no child process: %s", strerror(errno));
         close(fds[0]);
         return err->status;
     }
-    setpgid(pid, pid); /* whoever comes first */
-    int64_t now_ns = clock_ns(), data;
-    struct watch w = {
-        .options = options, .pid = pid, .fd = fds[0], .start_ns = now_ns, .changed_ns = now_ns};
-    read_memory(&data, &w.resident_bytes);
-    int wait_status = 0, was_dead = 0;
+    setpgid(*pid, *pid); /* whoever comes first */
+    *fd = fds[0];
+    return PARE_OK;
+}
+
+pare_status child_run(const struct child_options *options, child_body body, void *arg,
+                      child_receive receive, void *receive_arg, struct error *err,
+                      enum child_end *end) {
+    const struct sigaction by_default = {.sa_handler = SIG_DFL};
+    struct sigaction before;
+    struct watch w = {.options = options};
     struct rusage usage = {0};
-    pare_status status = serve(&w, receive, receive_arg, err);
-    reap(&w, &wait_status, &usage, &was_dead);
-    close(fds[0]);
-    if (w.end != CHILD_RETURNED && w.end != CHILD_REFUSED)
-        status = explain(&w, wait_status, &usage, was_dead, err);
-    *end = w.end;
+    int64_t data;
+    int wait_status = 0, was_dead = 0;
+    *end = CHILD_REFUSED;
+    /* Where SIGCHLD is ignored, as some starters leave it, nobody learns how a child died. */
+    sigaction(SIGCHLD, &by_default, &before);
+    read_memory(&data, &w.resident_bytes);
+    pare_status status = start(options, body, arg, err, &w.pid, &w.fd);
+    if (status == PARE_OK) {
+        w.start_ns = w.changed_ns = clock_ns();
+        status = serve(&w, receive, receive_arg, err);
+        reap(&w, &wait_status, &usage, &was_dead);
+        close(w.fd);
+        if (w.end != CHILD_RETURNED && w.end != CHILD_REFUSED)
+            status = explain(&w, wait_status, &usage, was_dead, err);
+        *end = w.end;
+    }
+    sigaction(SIGCHLD, &before, NULL);
     return status;
 }

@@ -126,9 +126,6 @@ static pare_status prepare(struct runner *r, struct error *err) {
         load_images(r, err) != PARE_OK)
         return err->status;
     fill_common(r);
-    /* Measured once per process: here, or every child would do it again. */
-    for (int integer = 0; r->options->isolate && integer < 2; integer++)
-        machine_peak_macs(integer);
     return PARE_OK;
 }
 
@@ -252,6 +249,9 @@ static pare_status run_trial(struct runner *r, struct trial *trial, size_t seed_
         .detach = close_outputs,
         .detach_arg = r,
     };
+    /* Measured once per process: here, or every child would do it again. */
+    for (int integer = 0; r->options->isolate && integer < 2; integer++)
+        machine_peak_macs(integer);
     return r->options->isolate ? isolate_run(&env, trial, &isolation, emit, r, err)
                                : isolate_run_here(&env, trial, emit, r, err);
 }
