@@ -27,6 +27,10 @@ static const struct subject {
     {"qat", "weight_bits=8 activation_bits=8"},
     {"qat", "weight_bits=3 activation_bits=2 delay=0.4"},
     {"qat", "weight_bits=4 activation_bits=4 observer=minmax weight_granularity=tensor"},
+    {"dorefa", "weight_bits=2 activation_bits=2"},
+    {"dorefa", "weight_bits=7 activation_bits=4 clip=2.5 first_last_bits=0"},
+    {"pact", "weight_bits=4 activation_bits=4"},
+    {"pact", "weight_bits=2 activation_bits=3 alpha=3 first_last_bits=0"},
     {"binary", "estimator=xnor"},
     {"binary", "estimator=irnet activation_bits=4"},
     {"binary", "estimator=recu first_last_bits=0 progressive=8,4 activation_bits=3"},
@@ -52,7 +56,8 @@ static void must(pare_status status, const struct error *err) {
 }
 
 static int set_up(void **state) {
-    static const char *const plugins[] = {"lsq", "qat", "binary", "magnitude", "ref"};
+    static const char *const plugins[] = {"lsq",    "qat",       "dorefa", "pact",
+                                          "binary", "magnitude", "ref"};
     struct fixture *f = calloc(1, sizeof *f);
     struct error err = {PARE_OK, ""};
     uint32_t items[TINY_IMAGES];

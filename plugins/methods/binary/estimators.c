@@ -152,14 +152,16 @@ static double mean_abs_standard(const struct standard *s, const float *w, int64_
 
 /* ---- IR-Net ---- */
 
-/* Libra-PB, eq. 9 and 10: 2^s with s = rne(log2 E|x|). */
+/* Libra-PB, eq. 9 and 10, but with the size of the weights before they were divided by their
+ * deviation: 2^s with s = rne(log2 E|w - mean|). Without a batch norm behind it a layer would
+ * otherwise multiply its values by 1 / deviation. */
 static void irnet_encode_channel(void *arg, int64_t channel) {
     const struct job *job = arg;
     const int64_t n = job->slot->n_elems / job->slot->n_scales;
     const float *w = job->w + channel * n;
     const struct standard s = standardize(w, n);
-    const double size = mean_abs_standard(&s, w, n);
-    job->slot->scales[channel] = usable(size > 0.0 ? exp2(rint(log2(size))) : 1.0);
+    const double size = s.deviation * mean_abs_standard(&s, w, n);
+    job->slot->scales[channel] = usable(size > (double)FLT_MIN ? exp2(rint(log2(size))) : 1.0);
     standard_codes(&s, w, n, job->slot->codes + channel * n);
 }
 
@@ -201,21 +203,12 @@ const struct lowbit_weight_ops binary_irnet = {
 
 /* ---- ReCU ---- */
 
-/* The scale is learned, from E|w| on. */
-static void recu_start(struct lowbit *lb, struct lowbit_weight *slot, const float *w) {
-    const int64_t n = slot->n_elems / slot->n_scales;
-    start(lb, slot, w);
-    for (int32_t c = 0; c < slot->n_scales; c++) {
-        slot->learned[c] = learned_at((double)usable(mean_abs(w + c * n, n)));
-    }
-}
-
 static void recu_encode_channel(void *arg, int64_t channel) {
     const struct job *job = arg;
     const int64_t n = job->slot->n_elems / job->slot->n_scales;
     const float *w = job->w + channel * n;
     const struct standard s = standardize(w, n);
-    job->slot->scales[channel] = usable(job->slot->learned[channel].value);
+    job->slot->scales[channel] = usable(mean_abs(w, n));
     standard_codes(&s, w, n, job->slot->codes + channel * n);
 }
 
@@ -242,13 +235,10 @@ static void recu_backward_channel(void *arg, int64_t channel) {
     const struct standard s = standardize(w, n);
     const double bound = recu_bound(job->lb, &s, w, n);
     const double scale = (double)job->slot->scales[channel];
-    double dot = 0.0;
     for (int64_t i = 0; i < n; i++) {
         const double x = standard_of(&s, w[i]);
-        dot += (double)g[i] * sign(x);
         gw[i] = fabs(x) <= bound ? (float)(scale * (double)g[i]) : 0.0f;
     }
-    job->slot->learned[channel].gradient += dot;
     standard_backward(&s, w, n, gw);
 }
 
@@ -257,18 +247,10 @@ static void recu_backward(struct lowbit *lb, struct lowbit_weight *slot, const f
     each_channel(lb, slot, w, g, gw, recu_backward_channel);
 }
 
-static void recu_step(struct lowbit *lb, struct lowbit_weight *slot, double lr) {
-    (void)lb;
-    for (int32_t c = 0; c < slot->n_scales; c++) {
-        learned_step_positive(&slot->learned[c], lr);
-    }
-}
-
 const struct lowbit_weight_ops binary_recu = {
     .has_one_width = 1,
     .has_no_zero = 1,
-    .start = recu_start,
+    .start = start,
     .encode = recu_encode,
     .backward = recu_backward,
-    .step = recu_step,
 };
