@@ -135,9 +135,13 @@ pare_status life_begin_training(struct living *living, struct error *err) {
 }
 
 pare_status life_train(struct living *living, struct error *err) {
-    struct network_hooks hooks = {
-        living,          wants_weight,       wants_activation,   weight_forward,
-        weight_backward, activation_forward, activation_backward};
+    struct network_hooks hooks = {.context = living,
+                                  .wants_weight = wants_weight,
+                                  .wants_activation = wants_activation,
+                                  .weight_forward = weight_forward,
+                                  .weight_backward = weight_backward,
+                                  .activation_forward = activation_forward,
+                                  .activation_backward = activation_backward};
     struct network *net = NULL;
     if (network_create(living->life->model, LIFE_BATCH, 1, &hooks, living->watch->options.pool, err,
                        &net))
