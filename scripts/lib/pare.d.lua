@@ -185,7 +185,7 @@ function pare.grid(alternatives) end
 ---@field backend? string|string[] default "auto"
 ---@field threads? integer|integer[] default 1
 ---@field batch? integer|integer[] default 1
----@field scenario? string|string[] "single", "multi" or "offline"
+---@field scenario? string|string[] "single" (default), "multi" or "offline" (default for batch > 1)
 ---@field cache? string|string[] "hot" (default), "cold-weights" or "cold-all"
 ---@field cores? string|string[] "any" (default), "big", "mid" or "LITTLE"
 

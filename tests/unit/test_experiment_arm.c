@@ -158,6 +158,32 @@ static void names_parse(void **state) {
     assert_int_equal(cache, CACHE_COLD_ALL);
 }
 
+static void scenarios_say_how_many_samples(void **state) {
+    static const struct {
+        const char *scenario;
+        int32_t batch, samples; /* 0: refused */
+        const char *message;
+    } cases[] = {
+        {"single", 1, 1, ""},
+        {"single", 4, 0, "scenario single is one sample per query, and batch is 4"},
+        {"multi", 1, 8, ""},
+        {"multi", 8, 8, ""},
+        {"multi", 4, 0, "scenario multi is 8 samples per query, and batch is 4"},
+        {"offline", 1, 1, ""},
+        {"offline", 32, 32, ""},
+        {"server", 1, 0, "scenario is \"server\", wanted single, multi or offline"},
+    };
+    (void)state;
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        struct error err = {0};
+        int32_t samples = 0;
+        pare_status status = arm_scenario(cases[k].scenario, cases[k].batch, &err, &samples);
+        assert_int_equal(status, cases[k].samples ? PARE_OK : PARE_E_ARG);
+        assert_int_equal(samples, cases[k].samples);
+        assert_non_null(strstr(err.text, cases[k].message));
+    }
+}
+
 /* Files from before there were caches and kinds of cores must resume: ids of default arms stay. */
 static void ids_of_default_arms_stay(void **state) {
     char ref[] = "ref", single[] = "single";
@@ -183,6 +209,7 @@ int main(void) {
         cmocka_unit_test(rotation_is_past_the_caches),
         TEST(states_of_the_caches_are_measured),
         cmocka_unit_test(names_parse),
+        cmocka_unit_test(scenarios_say_how_many_samples),
         cmocka_unit_test(ids_of_default_arms_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

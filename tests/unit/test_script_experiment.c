@@ -92,8 +92,8 @@ static void arms_are_a_product(void **state) {
              "  name = 'arms', dataset = pare.dataset('glyphs', { train = 100, test = 50 }),\n"
              "  model = pare.model('resnet8', { shortcut = 'B' }):train { epochs = 2, lr = 0.1 },\n"
              "  pipelines = { {} }, counters = { 'page_faults' },\n"
-             "  arms = { { backend = { 'ref', 'auto' }, threads = { 1, 2 } }, { batch = 8, "
-             "scenario = 'offline' }, { cache = { 'hot', 'cold-all' }, cores = { 'little', 'BIG' "
+             "  arms = { { backend = { 'ref', 'auto' }, threads = { 1, 2 } }, { batch = { 8, 16 "
+             "} }, { cache = { 'hot', 'cold-all' }, cores = { 'little', 'BIG' "
              "} } },\n"
              "}\n");
     const struct experiment *exp = script_experiment(script);
@@ -108,11 +108,12 @@ static void arms_are_a_product(void **state) {
                   {"auto", 1, 1, "single"},
                   {"auto", 2, 1, "single"},
                   {"auto", 1, 8, "offline"},
+                  {"auto", 1, 16, "offline"},
                   {"auto", 1, 1, "single", CACHE_HOT, CORES_LITTLE},
                   {"auto", 1, 1, "single", CACHE_HOT, CORES_BIG},
                   {"auto", 1, 1, "single", CACHE_COLD_ALL, CORES_LITTLE},
                   {"auto", 1, 1, "single", CACHE_COLD_ALL, CORES_BIG}};
-    assert_int_equal(exp->n_arms, 9);
+    assert_int_equal(exp->n_arms, 10);
     for (size_t k = 0; k < exp->n_arms; k++) {
         assert_string_equal(exp->arms[k].backend, wanted[k].backend);
         assert_int_equal(exp->arms[k].threads, wanted[k].threads);

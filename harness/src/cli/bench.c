@@ -58,7 +58,6 @@ static pare_status read_options(const struct cli *cli, struct error *err,
                                 struct bench_options *options) {
     int64_t threads, batch, seed;
     *options = (struct bench_options){
-        .scenario = cli_value(cli, "scenario", "single"),
         .isa = cli_value(cli, "isa", NULL),
         .precision = cli_value(cli, "precision", "fp32"),
     };
@@ -71,6 +70,7 @@ static pare_status read_options(const struct cli *cli, struct error *err,
         return err->status;
     options->threads = (int32_t)threads;
     options->batch = (int32_t)batch;
+    options->scenario = cli_value(cli, "scenario", batch > 1 ? "offline" : "single");
     options->seed = (uint64_t)seed;
     return PARE_OK;
 }

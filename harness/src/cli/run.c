@@ -13,8 +13,12 @@
 /* ---- the table at the end ---- */
 
 static void make_arm(const struct record *rec, char text[128]) {
-    snprintf(text, 128, "%s t%s b%s %s", record_get(rec, COL_backend), record_get(rec, COL_threads),
-             record_get(rec, COL_batch), record_get(rec, COL_scenario));
+    const char *cache = record_get(rec, COL_cache_state), *cores = record_get(rec, COL_core_kind);
+    int is_hot = strcmp(cache, "hot") == 0, is_any = strcmp(cores, "any") == 0;
+    snprintf(text, 128, "%s t%s b%s %s%s%s%s%s", record_get(rec, COL_backend),
+             record_get(rec, COL_threads), record_get(rec, COL_batch),
+             record_get(rec, COL_scenario), is_hot ? "" : " ", is_hot ? "" : cache,
+             is_any ? "" : " ", is_any ? "" : cores);
 }
 
 /* "1.52x [1.48, 1.55]": the inverse of the ratio of times and of its interval. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Is an experiment one that can be run? All of it is looked at before anything is done. */
-#include "experiment/experiment.h"
+#include "experiment/arm.h"
 #include "experiment/pipeline.h"
 
 #include <string.h>
@@ -16,11 +16,8 @@ static pare_status check_arm(const struct arm_spec *arm, const struct registry *
     if (arm->batch < 1 || arm->batch > MAX_TIMED_IMAGES)
         return error_set(err, PARE_E_RANGE, "batch is %d, wanted 1..%d", arm->batch,
                          MAX_TIMED_IMAGES);
-    if (strcmp(arm->scenario, "single") != 0 && strcmp(arm->scenario, "multi") != 0 &&
-        strcmp(arm->scenario, "offline") != 0)
-        return error_set(err, PARE_E_ARG, "scenario is \"%s\", wanted single, multi or offline",
-                         arm->scenario);
-    return PARE_OK;
+    int32_t samples;
+    return arm_scenario(arm->scenario, arm->batch, err, &samples);
 }
 
 static pare_status check_pipeline(const struct pipeline_spec *spec, const struct registry *reg,

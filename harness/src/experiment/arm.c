@@ -12,16 +12,25 @@
 
 pare_status arm_scenario(const char *scenario, int32_t batch, struct error *err,
                          int32_t *samples_per_query) {
-    if (strcmp(scenario, "single") == 0 || strcmp(scenario, "offline") == 0) {
-        *samples_per_query = batch;
-        return PARE_OK;
-    }
-    if (strcmp(scenario, "multi") == 0) {
-        *samples_per_query = 8;
-        return PARE_OK;
-    }
-    return error_set(err, PARE_E_ARG, "scenario is \"%s\", wanted single, multi or offline",
-                     scenario);
+    enum { MULTI_SAMPLES = 8 };
+    if (strcmp(scenario, "single") == 0 && batch != 1)
+        return error_set(
+            err, PARE_E_ARG,
+            "scenario single is one sample per query, and batch is %d: wanted batch 1, "
+            "or scenario offline",
+            batch);
+    if (strcmp(scenario, "multi") == 0 && batch != 1 && batch != MULTI_SAMPLES)
+        return error_set(
+            err, PARE_E_ARG,
+            "scenario multi is %d samples per query, and batch is %d: leave batch out, "
+            "or take scenario offline",
+            (int)MULTI_SAMPLES, batch);
+    if (strcmp(scenario, "single") != 0 && strcmp(scenario, "multi") != 0 &&
+        strcmp(scenario, "offline") != 0)
+        return error_set(err, PARE_E_ARG, "scenario is \"%s\", wanted single, multi or offline",
+                         scenario);
+    *samples_per_query = strcmp(scenario, "multi") == 0 ? MULTI_SAMPLES : batch;
+    return PARE_OK;
 }
 
 int64_t arm_rotation_bytes(enum cache_state cache, const struct topology *topo) {

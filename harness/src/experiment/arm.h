@@ -31,8 +31,8 @@ pare_status arm_measure(const struct arm_request *request, struct error *err, st
 /* How many bytes make caches cold: twice the largest that hwloc tells, or 64 MiB; 0 for hot. */
 int64_t arm_rotation_bytes(enum cache_state cache, const struct topology *topo);
 
-/* Samples per query of a scenario: single and offline take `batch`, multi takes 8. Unknown: an
- * error. */
+/* Samples per query of a scenario: single takes 1, multi 8, offline `batch`. PARE_E_ARG for an
+ * unknown one, and for a batch that contradicts it. */
 pare_status arm_scenario(const char *scenario, int32_t batch, struct error *err,
                          int32_t *samples_per_query);
 

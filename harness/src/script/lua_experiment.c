@@ -162,13 +162,13 @@ static void add_arm(lua_State *L, const char *what, struct experiment *exp, int 
         args_fail(L, "%s: more than %d arms", what, MAX_ARMS);
     const char *backend =
         string_item(L, lists + ARM_BACKEND, place[ARM_BACKEND], what, "backend", "auto");
-    const char *scenario =
-        string_item(L, lists + ARM_SCENARIO, place[ARM_SCENARIO], what, "scenario", "single");
     struct arm_spec arm = {
         .threads =
             (int32_t)integer_item(L, lists + ARM_THREADS, place[ARM_THREADS], what, "threads"),
         .batch = (int32_t)integer_item(L, lists + ARM_BATCH, place[ARM_BATCH], what, "batch"),
     };
+    const char *scenario = string_item(L, lists + ARM_SCENARIO, place[ARM_SCENARIO], what,
+                                       "scenario", arm.batch > 1 ? "offline" : "single");
     if (experiment_parse_cache(
             string_item(L, lists + ARM_CACHE, place[ARM_CACHE], what, "cache", "hot"), &err,
             &arm.cache) ||
