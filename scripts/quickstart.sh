@@ -11,5 +11,6 @@ cmake --build --preset release --target pare plugins >build/build.log 2>&1 || {
     tail -n 40 build/build.log >&2
     exit 1
 }
-exec build/release/pare run scripts/experiments/quickstart.lua --profile quick \
+build/release/pare run scripts/experiments/quickstart.lua --profile quick \
     --out results/runs/quickstart.csv "$@"
+echo "A page with figures: build/release/pare report results/runs/quickstart.csv -o report.html"

@@ -10,7 +10,7 @@ import tempfile
 from pare_process import SOURCE, Failures, pare
 
 COMMANDS = ["run", "bench", "list", "describe", "env", "data list", "data fetch", "data verify",
-            "model info", "model eval", "model quantize", "model export", "merge", "compare"]
+            "model info", "model eval", "model quantize", "model export", "merge", "compare", "report"]
 
 failures = Failures()
 check = failures.check

@@ -181,8 +181,8 @@ def bad_files():
 def scale():
     """10,000 rows against 10,000: each command under 2 s of processor time and 200 MB."""
     n = 10000
-    records.write("base.csv", [records.row(k) for k in range(n)])
-    records.write("new.csv", [records.row(k, run_id="other") for k in reversed(range(n))])
+    records.write("base.csv", [records.full_row(k) for k in range(n)])
+    records.write("new.csv", [records.full_row(k, run_id="other") for k in reversed(range(n))])
     code = ("import os,resource,sys\n"
             "status = os.spawnv(os.P_WAIT, sys.argv[1], sys.argv[1:])\n"
             "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"

@@ -141,5 +141,6 @@ int model_quantize_command(struct cli *cli);
 int model_export_command(struct cli *cli);
 int merge_command(struct cli *cli);
 int compare_command(struct cli *cli);
+int report_command(struct cli *cli);
 
 #endif

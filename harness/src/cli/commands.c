@@ -169,6 +169,21 @@ static const char *const compare_examples[] = {
     NULL,
 };
 
+static const struct flag report_flags[] = {
+    {"out", "FILE", "Where the report is written (-o for short).", 0},
+    {"format", "html|md", "Default: html, one file that needs no network.", 0},
+    {"figures", "DIR", "Write each figure as an SVG file of its own.", 0},
+    {"png", NULL, "Also as PNG, with rsvg-convert (Debian: librsvg2-bin).", 0},
+    {"title", "TEXT", "Default: pare report.", 0},
+    {"script", "FILE.lua", "Your own in place of scripts/lib/report.lua.", 0},
+    END,
+};
+static const char *const report_examples[] = {
+    "pare report results/runs/quickstart.csv -o report.html",
+    "pare report a.csv b.csv --format md -o report.md --figures figures --png",
+    NULL,
+};
+
 static const struct command commands[] = {
     {"run", "SCRIPT.lua", 1, 1,
      "Runs an experiment script: builds each trial, measures it, appends a row per arm to a CSV "
@@ -212,6 +227,10 @@ static const struct command commands[] = {
     {"compare", "BASE.csv NEW.csv", 2, 2,
      "Compares two files arm by arm: regressed, improved, same, inconclusive or failed-to-measure.",
      compare_flags, 1, 0, compare_examples, compare_command},
+    {"report", "RUN.csv..", 1, 100000,
+     "Makes a page of record files: figures with intervals and Pareto fronts, layers, counters, "
+     "machine, and all rows in a table.",
+     report_flags, 0, 0, report_examples, report_command},
     {0},
 };
 

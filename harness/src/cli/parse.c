@@ -160,6 +160,8 @@ static pare_status parse_arguments(struct cli *cli, int argc, char **argv, struc
     if (cli->n_args < (size_t)command->min_args || cli->n_args > (size_t)command->max_args)
         return error_set(err, PARE_E_ARG, "%zu argument%s, wanted: pare %s %s", cli->n_args,
                          cli->n_args == 1 ? "" : "s", command->name, command->args);
+    if (!command->has_format)
+        return PARE_OK; /* a --format of its own, or none */
     return table_parse_format(cli_value(cli, "format", "table"), err, &cli->format);
 }
 

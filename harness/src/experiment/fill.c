@@ -184,6 +184,7 @@ pare_status fill_size(struct record *rec, const struct model *model, const struc
     record_set_real(rec, COL_compression_ratio,
                     (double)base_sizes.bytes_fp32 / (double)sizes.bytes_file);
     fill_storage(rec, &model->graph);
+    fill_layers(rec, model);
     record_set_real(rec, COL_weight_bits, mean_weight_bits(&model->graph));
     record_set_real(rec, COL_activation_bits, mean_activation_bits(&model->graph));
     return PARE_OK;

@@ -19,6 +19,9 @@ pare_status fill_confusion(struct record *rec, const uint8_t *predictions, const
 pare_status fill_size(struct record *rec, const struct model *model, const struct model *base,
                       struct error *err);
 
+/* Bits, sparsity and operations of each layer (fill_size does it too). */
+void fill_layers(struct record *rec, const struct model *model);
+
 void fill_execution(struct record *rec, const struct deployment *dep);
 
 void fill_profile(struct record *rec, enum latency_profile profile);

@@ -1,0 +1,286 @@
+-- What a report shows, from the columns of its record files: arms, groups, Pareto fronts, and what the
+-- figures of an arm say about its time.
+
+local text = require "report_text"
+
+local data = {}
+
+-- Columns that an arm carries as fields of the same name.
+local fields = {
+  "run_id", "trial_id", "arm_id", "time_utc", "experiment", "status", "error", "model", "dataset", "pipeline", "seed",
+  "n_samples", "split", "top1", "top1_ci_lo", "top1_ci_hi", "top1_simulated", "top1_baseline", "diverging_layer",
+  "flips_lost", "flips_won", "mcnemar_p", "train_epochs", "sparsity", "macs_dense", "macs_effective", "bytes_file",
+  "bytes_fp32", "compression_ratio", "layers_json", "weight_bits", "backend", "isa", "kernels", "execution",
+  "fallback_ops", "threads", "batch", "scenario", "median_ns", "median_ci_lo_ns", "median_ci_hi_ns", "ratio",
+  "ratio_ci_lo", "ratio_ci_hi", "ratio_arm_id", "aa_ratio", "aa_ratio_ci_lo", "aa_ratio_ci_hi", "stop_rule",
+  "cache_state", "fraction_of_peak", "profile", "counters_status", "instructions", "ipc", "l1d_mpki", "l2_mpki",
+  "llc_mpki", "branch_mpki", "macs_executed", "bytes_per_mac", "gmacs", "page_faults", "context_switches", "energy_uj",
+  "host", "disturbed",
+}
+
+-- Figures outside these bounds are none, and count as not measured.
+local share, positive, count = { 0, 1 }, { 1e-100, 1e100 }, { 0, 1e100 }
+local bounds = {
+  n_samples = { 1, 1e15 }, top1 = share, top1_ci_lo = share, top1_ci_hi = share, top1_simulated = share,
+  top1_baseline = share, sparsity = share, macs_dense = positive, macs_effective = count, bytes_file = positive,
+  compression_ratio = positive, median_ns = positive, median_ci_lo_ns = positive, median_ci_hi_ns = positive,
+  ratio = positive, ratio_ci_lo = positive, ratio_ci_hi = positive, aa_ratio = positive, aa_ratio_ci_lo = positive,
+  aa_ratio_ci_hi = positive, macs_executed = count, instructions = count,
+}
+
+-- "ptq(bits=8) + magnitude(..)" -> "ptq + magnitude": what colours and shapes tell apart.
+local function family_of(pipeline)
+  local names = pipeline:gsub("%b()", "")
+  return names == "" and "?" or names
+end
+
+local function run_of(arm)
+  if not arm.backend then
+    return ""
+  end
+  local parts = { arm.backend }
+  if arm.threads then
+    parts[#parts + 1] = string.format("%.14g thread%s", arm.threads, arm.threads == 1 and "" or "s")
+  end
+  if arm.batch then
+    parts[#parts + 1] = string.format("batch %.14g", arm.batch)
+  end
+  parts[#parts + 1] = arm.scenario
+  return table.concat(parts, ", ")
+end
+
+-- The rows as arms, in their order.
+function data.arms(input)
+  local arms = {}
+  for row = 1, input.n do
+    arms[row] = { row = row }
+  end
+  for _, name in ipairs(fields) do
+    local column = input.columns[name]
+    local lo, hi = table.unpack(bounds[name] or {})
+    for row = 1, column and input.n or 0 do
+      local value = column[row]
+      if not lo or value and value >= lo and value <= hi then
+        arms[row][name] = value
+      end
+    end
+  end
+  for _, arm in ipairs(arms) do
+    arm.pipeline = arm.pipeline or ""
+    arm.family = family_of(arm.pipeline)
+    arm.run = run_of(arm)
+    arm.is_ok = arm.status == "ok"
+  end
+  return arms
+end
+
+-- Arms by the value of `key` (a function), in order of first appearance: a list of { name =, arms = }.
+function data.group(arms, key)
+  local groups, at = {}, {}
+  for _, arm in ipairs(arms) do
+    local name = key(arm)
+    if not at[name] then
+      at[name] = { name = name, arms = {} }
+      groups[#groups + 1] = at[name]
+    end
+    local list = at[name].arms
+    list[#list + 1] = arm
+  end
+  return groups
+end
+
+-- One arm of each trial that has what `wanted` names.
+function data.trials(arms, ...)
+  local seen, trials = {}, {}
+  for _, arm in ipairs(arms) do
+    local id = arm.trial_id or arm.row
+    local has_all = arm.is_ok and not seen[id]
+    for _, name in ipairs { ... } do
+      has_all = has_all and arm[name]
+    end
+    if has_all then
+      seen[id] = true
+      trials[#trials + 1] = arm
+    end
+  end
+  return trials
+end
+
+-- Those that no other beats in both: less of `cost`, more of top1. Sorted by cost.
+function data.front(arms, cost)
+  local sorted = {}
+  for _, arm in ipairs(arms) do
+    if arm[cost] and arm.top1 then
+      sorted[#sorted + 1] = arm
+    end
+  end
+  table.sort(sorted, function(a, b)
+    if a[cost] ~= b[cost] then
+      return a[cost] < b[cost]
+    end
+    if a.top1 ~= b.top1 then
+      return a.top1 > b.top1
+    end
+    return a.row < b.row
+  end)
+  local front, best = {}, -1
+  for _, arm in ipairs(sorted) do
+    if arm.top1 > best then
+      front[#front + 1] = arm
+      best = arm.top1
+    end
+  end
+  return front
+end
+
+-- Different values of a column, those of most rows first: a list of { value =, n = }.
+function data.values(column, n)
+  local counts, list = {}, {}
+  for row = 1, n do
+    local value = column and column[row]
+    if value ~= nil then
+      if not counts[value] then
+        counts[value] = { value = value, n = 0, first = row }
+        list[#list + 1] = counts[value]
+      end
+      counts[value].n = counts[value].n + 1
+    end
+  end
+  table.sort(list, function(a, b)
+    return a.n ~= b.n and a.n > b.n or a.n == b.n and a.first < b.first
+  end)
+  return list
+end
+
+-- "magnitude(lr=0.02, sparsity=0.9) + ptq(bits=8)" -> { { name =, settings = { { key, value }, .. } }, .. };
+-- nil if it does not look like that.
+local function steps_of(pipeline)
+  local steps, at = {}, 1
+  while at <= #pipeline do
+    local name, rest = pipeline:match("^([%w_]+)()", at)
+    if not name then
+      return nil
+    end
+    local inner, after = pipeline:match("^(%b())()", rest)
+    local step = { name = name, settings = {} }
+    for key, value in (inner and inner:sub(2, -2) or ""):gmatch "([%w_]+)=([^,]*)" do
+      step.settings[#step.settings + 1] = { key, value }
+    end
+    steps[#steps + 1] = step
+    at = pipeline:match("^ %+ ()", after or rest) or #pipeline + 1
+  end
+  return steps
+end
+
+-- Sets `label` of each arm: its pipeline without what is the same in all of them, with the seed and the run
+-- where those differ.
+function data.label(arms)
+  local seen, seeds, runs, models, uses = {}, {}, {}, {}, {}
+  local function note(set, value)
+    set.n = (set.n or 0) + (set[value] and 0 or 1)
+    set[value] = true
+  end
+  for _, arm in ipairs(arms) do
+    note(seeds, arm.seed or "")
+    note(runs, arm.run)
+    note(models, arm.model or "")
+    arm.steps = steps_of(arm.pipeline)
+    for _, step in ipairs(arm.steps or {}) do
+      uses[step.name] = (uses[step.name] or 0) + 1
+      for _, setting in ipairs(step.settings) do
+        local key = step.name .. "." .. setting[1]
+        seen[key] = seen[key] or { uses = 0, values = {} }
+        seen[key].uses = seen[key].uses + 1
+        note(seen[key].values, setting[2])
+      end
+    end
+  end
+  for _, arm in ipairs(arms) do
+    local parts = {}
+    for k, step in ipairs(arm.steps or {}) do
+      local settings = {}
+      for _, setting in ipairs(step.settings) do
+        local of_key = seen[step.name .. "." .. setting[1]]
+        if of_key.values.n > 1 or of_key.uses < uses[step.name] then
+          settings[#settings + 1] = setting[1] .. "=" .. setting[2]
+        end
+      end
+      parts[k] = step.name .. (#settings > 0 and "(" .. table.concat(settings, ", ") .. ")" or "")
+    end
+    arm.label = arm.steps and table.concat(parts, " + ") or arm.pipeline
+    if models.n > 1 and arm.model then
+      arm.label = arm.model .. ": " .. arm.label
+    end
+    if seeds.n > 1 and arm.seed then
+      arm.label = arm.label .. string.format(", seed %.14g", arm.seed)
+    end
+    if runs.n > 1 then
+      arm.label = arm.label .. ", " .. arm.run
+    end
+  end
+end
+
+-- Arms by arm_id and host: where a ratio's baseline is found.
+function data.index(arms)
+  local index = {}
+  for _, arm in ipairs(arms) do
+    if arm.arm_id and arm.is_ok then
+      index[arm.arm_id .. "\0" .. (arm.host or "")] = arm
+    end
+  end
+  return index
+end
+
+local function compare(notes, arm, base, name, what, factor)
+  local a, b = arm[name], base[name]
+  if a and b and b > 0 and (a / b > factor or a / b < 1 / factor) then
+    notes[#notes + 1] = string.format("%s %s the baseline's", what, text.factor(a / b))
+  end
+end
+
+-- What the record says about an arm's time, as a list of sentences. `index` as data.index makes it.
+function data.explain(arm, index)
+  local notes = {}
+  local base = arm.ratio_arm_id and index[arm.ratio_arm_id .. "\0" .. (arm.host or "")]
+  local slower = arm.ratio_ci_lo and arm.ratio_ci_lo > 1
+  if arm.ratio_ci_lo and arm.ratio_ci_hi and arm.ratio_ci_lo <= 1 and arm.ratio_ci_hi >= 1 then
+    notes[#notes + 1] = "not told apart from the baseline"
+  elseif slower then
+    notes[#notes + 1] = "slower than the baseline"
+  end
+  if arm.macs_executed and arm.macs_effective and arm.macs_dense and arm.macs_effective < 0.9 * arm.macs_dense
+    and arm.macs_executed > 1.05 * arm.macs_effective then
+    notes[#notes + 1] = string.format("multiplies %s of the zeros too (%s MACs run, %s not zero)",
+      arm.macs_executed >= 0.99 * arm.macs_dense and "all" or "some", text.count(arm.macs_executed),
+      text.count(arm.macs_effective))
+  end
+  if (arm.fallback_ops or 0) > 0 then
+    notes[#notes + 1] = string.format("%.14g operators ran on a slow general path", arm.fallback_ops)
+  end
+  if base and base ~= arm then
+    compare(notes, arm, base, "instructions", "instructions", 1.1)
+    compare(notes, arm, base, "ipc", "instructions per cycle", 1.1)
+    compare(notes, arm, base, "l1d_mpki", "L1 misses per 1000 instructions", 1.5)
+    compare(notes, arm, base, "llc_mpki", "last-level misses per 1000 instructions", 1.5)
+    compare(notes, arm, base, "branch_mpki", "branch misses per 1000 instructions", 1.5)
+  end
+  return notes
+end
+
+-- What speaks against an arm's figures.
+function data.doubts(arm)
+  local doubts = {}
+  if arm.aa_ratio and arm.aa_ratio_ci_lo and arm.aa_ratio_ci_hi
+    and (arm.aa_ratio_ci_lo > 1 or arm.aa_ratio_ci_hi < 1) then
+    doubts[#doubts + 1] = string.format("null control differs (%s against itself)", text.factor(arm.aa_ratio))
+  end
+  if arm.stop_rule == "max_duration" or arm.stop_rule == "max_queries" then
+    doubts[#doubts + 1] = "timing ran into its limit"
+  end
+  if arm.disturbed then
+    doubts[#doubts + 1] = "disturbed: " .. arm.disturbed
+  end
+  return doubts
+end
+
+return data
