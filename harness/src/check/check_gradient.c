@@ -3,7 +3,8 @@
  *
  * Quantizers round: their forward is a staircase, flat almost everywhere, and their backward is a
  * straight-through estimator (Bengio et al. 2013, arXiv 1308.3432), on purpose not its derivative.
- * Where forward turns out to be flat and backward is not, the verdict is "not applicable", in these
+ * Where forward turns out to be flat (but for a scale of each output channel, which binary weights
+ * take from the weights' mean) and backward is not, the verdict is "not applicable", in these
  * words, after two things that must hold of an estimator as well: it is linear in the gradient it
  * is given, and does not point against the slope over a distance of many steps. */
 #include "check/case.h"
@@ -108,13 +109,34 @@ struct tally {
     double worst_slope, dot, norm_secant, norm_gradient;
 };
 
+/* Has the last step moved nothing but a scale of each output channel? Then the codes behind it are
+ * flat, and no smooth function of single weights does that. */
+static int is_rescaled(const struct pair *p) {
+    if (!p->is_weight)
+        return 0;
+    int64_t n = p->n / graph_of(p)->weights[p->index]->dims[0];
+    for (int64_t row = 0; row < p->n; row += n) {
+        const float *y = p->y + row, *z = p->z + row;
+        int64_t m = 0;
+        for (int64_t i = 1; i < n; i++)
+            m = fabsf(y[i]) > fabsf(y[m]) ? i : m;
+        double size = fabs((double)y[m] * (double)z[m]);
+        for (int64_t i = 0; i < n; i++)
+            if (!(fabs((double)z[i] * (double)y[m] - (double)z[m] * (double)y[i]) <= 1e-5 * size))
+                return 0;
+    }
+    return 1;
+}
+
 /* Compares element k. Where half the distance gives another slope, there is a kink or a step
  * between, and nothing is said. */
 static int probe(struct pair *p, int64_t k, struct tally *t) {
     double whole, half, secant, gradient = (double)p->gx[k];
     double noise = 1e-3 * p->rms_g;
-    if (!slope(p, k, small_step * p->rms_x, &whole) ||
-        !slope(p, k, small_step / 2 * p->rms_x, &half) ||
+    if (!slope(p, k, small_step * p->rms_x, &whole))
+        return 0;
+    int rescaled = is_rescaled(p);
+    if (!slope(p, k, small_step / 2 * p->rms_x, &half) ||
         !slope(p, k, large_step * p->rms_x, &secant))
         return 0;
     double size = fmax(fabs(whole), fabs(half));
@@ -126,7 +148,7 @@ static int probe(struct pair *p, int64_t k, struct tally *t) {
         t->n_kinks++;
     } else if (fabs(half - gradient) <= tolerance * fmax(size, fabs(gradient)) + noise) {
         t->n_match++;
-    } else if (size <= noise) {
+    } else if (size <= noise || rescaled) {
         t->n_straight++;
     } else if (t->n_wrong++ == 0) {
         t->worst = k;
