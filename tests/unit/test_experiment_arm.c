@@ -58,16 +58,17 @@ static struct deployment *deploy(const struct fixture *f) {
 /* Enough executables, each different memory, each giving the same. */
 static void copies_fill_what_they_must(void **state) {
     const struct fixture *f = *state;
-    struct deployment *dep = deploy(f);
+    struct deployment *deps[2] = {deploy(f), deploy(f)}, *dep = deps[0];
+    const pare_graph *graphs[2] = {&f->model->graph, &f->model->graph};
     struct error err = {0};
     float first[10], again[10];
     const void *begin = dep->executable;
     int64_t each = dep->info->bytes_resident + dep->info->bytes_activations;
     deployment_rotate(dep); /* nothing to rotate yet */
     assert_ptr_equal(dep->executable, begin);
-    assert_int_equal(deployment_add_copies(dep, &f->model->graph, NULL, 5 * each - 1, &err),
-                     PARE_OK);
+    assert_int_equal(deployment_add_copies(deps, graphs, 2, NULL, 5 * each - 1, &err), PARE_OK);
     assert_int_equal(dep->n_executables, 6); /* one more: the oldest is past what fills */
+    assert_int_equal(deps[1]->n_executables, 6);
     assert_int_equal(deployment_run(dep, f->images, 1, &err, first), PARE_OK);
     for (int k = 1; k < 6; k++) {
         deployment_rotate(dep);
@@ -77,14 +78,16 @@ static void copies_fill_what_they_must(void **state) {
     }
     deployment_rotate(dep);
     assert_ptr_equal(dep->executable, begin);
-    deployment_destroy(dep);
+    deployment_destroy(deps[0]);
+    deployment_destroy(deps[1]);
 }
 
 static void too_many_copies_are_refused(void **state) {
     const struct fixture *f = *state;
     struct deployment *dep = deploy(f);
+    const pare_graph *graph = &f->model->graph;
     struct error err = {0};
-    assert_int_equal(deployment_add_copies(dep, &f->model->graph, NULL, INT64_C(1) << 50, &err),
+    assert_int_equal(deployment_add_copies(&dep, &graph, 1, NULL, INT64_C(1) << 50, &err),
                      PARE_E_UNSUPPORTED);
     assert_non_null(strstr(err.text, "cold caches: it takes"));
     deployment_destroy(dep);
@@ -124,12 +127,10 @@ static void states_of_the_caches_are_measured(void **state) {
                                       .threads = 1,
                                       .profile = PROFILE_QUICK,
                                       .macs_dense = 266200};
-        if (states[k] != CACHE_HOT) {
-            assert_int_equal(deployment_add_copies(dep, &f->model->graph, NULL, 8 << 20, &err),
-                             PARE_OK);
-            assert_int_equal(deployment_add_copies(control, &f->model->graph, NULL, 8 << 20, &err),
-                             PARE_OK);
-        }
+        struct deployment *deps[2] = {dep, control};
+        const pare_graph *graphs[2] = {&f->model->graph, &f->model->graph};
+        if (states[k] != CACHE_HOT)
+            assert_int_equal(deployment_add_copies(deps, graphs, 2, NULL, 8 << 20, &err), PARE_OK);
         if (arm_measure(&request, &err, &rec) != PARE_OK)
             fail_msg("%s", err.text);
         assert_string_equal(record_get(&rec, COL_cache_state), experiment_cache_name(states[k]));

@@ -92,7 +92,8 @@ static pare_status prepare(struct bench *b, const struct model *model, const str
         return err->status;
     if (options->cache == CACHE_HOT)
         return PARE_OK;
-    return deployment_add_copies(b->dep, &b->model->graph, options->isa,
+    const pare_graph *graph = &b->model->graph;
+    return deployment_add_copies(&b->dep, &graph, 1, options->isa,
                                  arm_rotation_bytes(options->cache, b->topo), err);
 }
 

@@ -3,6 +3,7 @@
 
 #include "core/alloc.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,27 +102,54 @@ void deployment_destroy(struct deployment *dep) {
 
 enum { MAX_COPIES = 1 << 16 };
 
-pare_status deployment_add_copies(struct deployment *dep, const pare_graph *graph, const char *isa,
-                                  int64_t bytes, struct error *err) {
+/* How many executables fill `bytes` past the first; 0 and an error. */
+static int32_t count_copies(const struct deployment *dep, int64_t bytes, struct error *err) {
     int64_t each = dep->info->bytes_resident + dep->info->bytes_activations;
-    if (dep->info->bytes_resident <= 0)
-        return error_set(err, PARE_E_UNSUPPORTED,
-                         "cold caches: backend %s does not tell how many bytes its weights take",
-                         dep->backend->id);
+    if (dep->info->bytes_resident <= 0) {
+        error_set(err, PARE_E_UNSUPPORTED,
+                  "cold caches: backend %s does not tell how many bytes its weights take",
+                  dep->backend->id);
+        return 0;
+    }
     int64_t n = (bytes + each - 1) / each + 1;
-    if (n > MAX_COPIES)
-        return error_set(err, PARE_E_UNSUPPORTED,
-                         "cold caches: it takes %lld copies of this model to fill %lld bytes, at "
-                         "most %d are made",
-                         (long long)n, (long long)bytes, (int)MAX_COPIES);
-    dep->executables = alloc_array((size_t)n, sizeof *dep->executables);
-    if (!dep->executables)
-        return error_set(err, PARE_E_NOMEM, "out of memory for %lld executables", (long long)n);
-    dep->executables[dep->n_executables++] = dep->executable;
-    while (dep->n_executables < n) {
-        if (compile_one(dep, graph, isa, err, &dep->executables[dep->n_executables]) != PARE_OK)
-            return error_prefix(err, "cold caches: copy %d", dep->n_executables);
-        dep->n_executables++;
+    if (n <= MAX_COPIES)
+        return (int32_t)n;
+    error_set(err, PARE_E_UNSUPPORTED,
+              "cold caches: it takes %lld copies of this model to fill %lld bytes, at most %d are "
+              "made",
+              (long long)n, (long long)bytes, (int)MAX_COPIES);
+    return 0;
+}
+
+static pare_status add_copy(struct deployment *dep, const pare_graph *graph, const char *isa,
+                            struct error *err) {
+    void **next = &dep->executables[dep->n_executables];
+    if (compile_one(dep, graph, isa, err, next) != PARE_OK)
+        return error_prefix(err, "cold caches: copy %d", dep->n_executables);
+    dep->n_executables++;
+    return PARE_OK;
+}
+
+pare_status deployment_add_copies(struct deployment *const *deps, const pare_graph *const *graphs,
+                                  size_t n_deps, const char *isa, int64_t bytes,
+                                  struct error *err) {
+    int32_t wanted[MAX_ROTATING], most = 0;
+    assert(n_deps <= MAX_ROTATING);
+    for (size_t d = 0; d < n_deps; d++) {
+        wanted[d] = count_copies(deps[d], bytes, err);
+        if (wanted[d] == 0)
+            return err->status;
+        most = wanted[d] > most ? wanted[d] : most;
+        deps[d]->executables = alloc_array((size_t)wanted[d], sizeof *deps[d]->executables);
+        if (!deps[d]->executables)
+            return error_set(err, PARE_E_NOMEM, "out of memory for %d executables", wanted[d]);
+        deps[d]->executables[deps[d]->n_executables++] = deps[d]->executable;
+    }
+    for (int32_t k = 1; k < most; k++) {
+        for (size_t d = 0; d < n_deps; d++) {
+            if (k < wanted[d] && add_copy(deps[d], graphs[d], isa, err) != PARE_OK)
+                return err->status;
+        }
     }
     return PARE_OK;
 }

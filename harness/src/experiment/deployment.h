@@ -27,11 +27,14 @@ pare_status deployment_create(const pare_graph *graph, const struct registry *re
                               struct pool *pool, struct error *err, struct deployment **out);
 void deployment_destroy(struct deployment *dep);
 
-/* Compiles the graph as often as it takes for weights and activations of all executables together
- * to fill `bytes`: who runs them by turns finds none of its weights in a cache of half that size.
- * PARE_E_UNSUPPORTED if the backend does not tell its bytes or is too small to fill that many. */
-pare_status deployment_add_copies(struct deployment *dep, const pare_graph *graph, const char *isa,
-                                  int64_t bytes, struct error *err);
+/* Compiles each deployment's graph as often as it takes for weights and activations of its
+ * executables together to fill `bytes`: who runs them by turns finds none of its weights in a cache
+ * of half that size. One of each in turn, so that all lie in memory alike: where its executables
+ * lie decides some percent of a cold time. PARE_E_UNSUPPORTED if a backend does not tell its bytes,
+ * or a model is too small to fill that many. */
+enum { MAX_ROTATING = 3 };
+pare_status deployment_add_copies(struct deployment *const *deps, const pare_graph *const *graphs,
+                                  size_t n_deps, const char *isa, int64_t bytes, struct error *err);
 /* The next executable's turn; nothing where there is one. [hot] */
 void deployment_rotate(struct deployment *dep);
 

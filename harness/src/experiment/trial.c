@@ -198,17 +198,6 @@ static pare_status time_deployments(struct build *b, const struct arm_spec *arm,
     return arm_measure(&request, err, rec);
 }
 
-static pare_status deploy(const struct trial_env *env, const pare_graph *graph,
-                          const struct arm_spec *arm, int32_t samples_per_query, struct pool *pool,
-                          struct error *err, struct deployment **out) {
-    if (deployment_create(graph, env->reg, arm->backend, NULL, samples_per_query, pool, err, out) !=
-        PARE_OK)
-        return err->status;
-    if (arm->cache == CACHE_HOT)
-        return PARE_OK;
-    return deployment_add_copies(*out, graph, NULL, arm_rotation_bytes(arm->cache, env->topo), err);
-}
-
 /* A pool on cores of the arm's kind. */
 static pare_status make_pool(const struct trial_env *env, const struct arm_spec *arm,
                              struct error *err, struct pool **out) {
@@ -220,34 +209,53 @@ static pare_status make_pool(const struct trial_env *env, const struct arm_spec 
     return status;
 }
 
+/* What takes turns: the subject, the same once more, and (but for its own row) the baseline. */
+struct contenders {
+    struct deployment *deps[MAX_ROTATING];
+    const pare_graph *graphs[MAX_ROTATING];
+    size_t n;
+};
+
+static pare_status deploy(const struct trial_env *env, const struct arm_spec *arm,
+                          int32_t samples_per_query, struct pool *pool, struct error *err,
+                          struct contenders *c) {
+    for (size_t k = 0; k < c->n; k++) {
+        if (deployment_create(c->graphs[k], env->reg, arm->backend, NULL, samples_per_query, pool,
+                              err, &c->deps[k]) != PARE_OK)
+            return err->status;
+    }
+    if (arm->cache == CACHE_HOT)
+        return PARE_OK;
+    return deployment_add_copies(c->deps, c->graphs, c->n, NULL,
+                                 arm_rotation_bytes(arm->cache, env->topo), err);
+}
+
 static pare_status measure_latency(struct build *b, const struct arm_spec *arm, struct error *err,
                                    struct record *rec) {
     const struct trial_env *env = b->env;
+    const pare_graph *graph = &b->model->graph;
     int32_t samples_per_query;
     if (arm_scenario(arm->scenario, arm->batch, err, &samples_per_query) != PARE_OK)
         return err->status;
-    struct pool *pool = NULL;
-    struct deployment *subject = NULL, *baseline = NULL, *control = NULL;
-    pare_status status = make_pool(env, arm, err, &pool);
-    if (status == PARE_OK)
-        status = deploy(env, &b->model->graph, arm, samples_per_query, pool, err, &subject);
-    if (status == PARE_OK)
-        status = deploy(env, &b->model->graph, arm, samples_per_query, pool, err, &control);
-    if (status == PARE_OK && b->trial->spec->n_steps > 0) {
+    struct contenders c = {.graphs = {graph, graph, &env->base->model->graph}, .n = 2};
+    if (b->trial->spec->n_steps > 0) {
         char base_trial[17], base_arm[17];
         env->baseline_id(env->baseline_arg, b->trial->seed, base_trial);
         trial_make_arm_id(base_trial, arm, base_arm);
         record_set(rec, COL_ratio_arm_id, base_arm);
-        status =
-            deploy(env, &env->base->model->graph, arm, samples_per_query, pool, err, &baseline);
+        c.n = 3;
     }
+    struct pool *pool = NULL;
+    pare_status status = make_pool(env, arm, err, &pool);
+    if (status == PARE_OK)
+        status = deploy(env, arm, samples_per_query, pool, err, &c);
     if (status == PARE_OK) {
         record_set(rec, COL_binding, pool_binding(pool));
-        status = time_deployments(b, arm, subject, baseline, control, samples_per_query, err, rec);
+        status =
+            time_deployments(b, arm, c.deps[0], c.deps[2], c.deps[1], samples_per_query, err, rec);
     }
-    deployment_destroy(control);
-    deployment_destroy(baseline);
-    deployment_destroy(subject);
+    for (size_t k = 0; k < MAX_ROTATING; k++)
+        deployment_destroy(c.deps[k]);
     pool_destroy(pool);
     return status;
 }
