@@ -150,6 +150,10 @@ static void test_half_extension(void **state) {
     assert_string_equal(err.text,
                         "method other: extension pare.method.calibrate/1: begin, observe or "
                         "end is NULL");
+    assert_int_equal(load_and_create("half_gradients", &err), PARE_E_ABI);
+    assert_string_equal(err.text,
+                        "method other: extension pare.method.gradients/1: begin, observe or "
+                        "end is NULL");
 }
 
 /* ---- files that are no plugins for this machine ---- */

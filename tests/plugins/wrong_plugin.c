@@ -2,6 +2,7 @@
 /* One plugin, right as it stands (VARIANT_GOOD), and one mistake per variant. */
 #include <pare/backend.h>
 #include <pare/ext/calibrate.h>
+#include <pare/ext/gradients.h>
 #include <pare/method.h>
 #include <string.h>
 
@@ -30,11 +31,17 @@ static pare_status apply(void *instance, const pare_graph *graph) {
 
 #ifndef VARIANT_NO_EXTENSIONS
 static const pare_method_calibrate half = {.struct_size = sizeof half};
+static const pare_method_gradients half_gradients = {.struct_size = sizeof half_gradients};
 
 static const void *get_extension(const char *id) {
 #ifdef VARIANT_HALF_EXTENSION
+    (void)half_gradients;
     return strcmp(id, PARE_METHOD_CALIBRATE) == 0 ? &half : NULL;
+#elif defined(VARIANT_HALF_GRADIENTS)
+    (void)half;
+    return strcmp(id, PARE_METHOD_GRADIENTS) == 0 ? &half_gradients : NULL;
 #else
+    (void)half_gradients;
     (void)half;
     (void)id;
     return NULL;
