@@ -166,6 +166,69 @@ static void test_gradients(void **state) {
     check_gradients(SETTINGS "recu", recu_loss);
 }
 
+/* ---- values of 1 bit ---- */
+
+/* Bi-Real Net's polynomial in place of the sign: 2u - u|u| inside, the sign outside. */
+static double soft_sign(double x, double bound) {
+    const double u = x / bound;
+    return fabs(u) < 1.0 ? 2.0 * u - u * fabs(u) : sign(u);
+}
+
+static void test_signs(void **state) {
+    (void)state;
+    enum { N = 50 };
+    const double h = 1e-4;
+    struct trainer t = trainer_start("binary", "activation_bits=1 first_last_bits=0");
+    float x[N], y[N], g[N], gx[N];
+    double size = 0.0;
+    int n_clipped = 0;
+    fill("x", N, 2.0f, x);
+    fill("g", N, 1.0f, g);
+    x[7] = 0.0f;
+    for (int i = 0; i < N; i++) {
+        size += fabs((double)x[i]) / N;
+    }
+    trainer_begin(&t, 10);
+    values_of_node(&t, t.fc1, x, N, y);
+    values_back(&t, t.fc1, x, g, N, gx);
+    for (int i = 0; i < N; i++) {
+        const double up = size * soft_sign((double)x[i] + h, 1.25 * size);
+        const double down = size * soft_sign((double)x[i] - h, 1.25 * size);
+        assert_close((double)y[i], x[i] < 0.0f ? -size : size, 1e-6);
+        assert_close((double)gx[i], (double)g[i] * (up - down) / (2.0 * h), 1e-3);
+        n_clipped += gx[i] == 0.0f;
+    }
+    assert_in_range(n_clipped, 1, N - 1);
+    trainer_finish(&t);
+}
+
+/* Its size follows the values: 0.99 of the past, 0.01 of the batch. */
+static void test_sign_size(void **state) {
+    (void)state;
+    struct trainer t = trainer_start("binary", "activation_bits=1 first_last_bits=0");
+    const float x[4] = {1.0f, -1.0f, 1.0f, -1.0f}, wide[4] = {3.0f, -3.0f, 3.0f, -3.0f};
+    float y[4];
+    trainer_begin(&t, 10);
+    values_of_node(&t, t.fc1, x, 4, y);
+    assert_close((double)y[0], 1.0, 1e-6);
+    values_of_node(&t, t.fc1, wide, 4, y);
+    assert_close((double)y[0], 0.99 + 0.03, 1e-6);
+    trainer_finish(&t);
+}
+
+/* A relu would leave only ones. Where the last layer keeps 8 bits, its relu stays. */
+static void test_relus(void **state) {
+    (void)state;
+    struct trainer t = trainer_start("binary", "activation_bits=1 first_last_bits=0");
+    trainer_begin(&t, 10);
+    assert_int_equal(model_find_node(t.model, "relu1"), -1);
+    trainer_finish(&t);
+    t = trainer_start("binary", "activation_bits=1");
+    trainer_begin(&t, 10);
+    assert_true(model_find_node(t.model, "relu1") > 0);
+    trainer_finish(&t);
+}
+
 /* ---- other layers, bad input ---- */
 
 static int n_levels(const float *y, int n) {
@@ -249,6 +312,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forward),
         cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_signs),
+        cmocka_unit_test(test_sign_size),
+        cmocka_unit_test(test_relus),
         cmocka_unit_test(test_first_and_last_keep_eight_bits),
         cmocka_unit_test(test_dead_channels),
         cmocka_unit_test(test_pruned_is_refused),

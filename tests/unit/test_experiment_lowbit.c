@@ -35,6 +35,7 @@ static const struct subject {
     {"ternary", "weight_granularity=channel first_last_bits=0 activation_bits=3"},
     {"binary", "estimator=xnor"},
     {"binary", "estimator=irnet activation_bits=4"},
+    {"binary", "estimator=recu activation_bits=1"},
     {"binary", "estimator=recu first_last_bits=0 progressive=8,4 activation_bits=3"},
 };
 enum { N_SUBJECTS = sizeof subjects / sizeof *subjects };

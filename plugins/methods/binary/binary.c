@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* Weights of -1 and 1 with one scale per output channel, trained with one of three estimators. */
+/* Weights of -1 and 1 with one scale per output channel, trained with one of three estimators;
+ * values as they are, rounded, or their signs. */
 #include "estimators.h"
 #include "lowbit_minmax.h"
+#include "signs.h"
 
 #include <string.h>
 
 enum { P_ESTIMATOR = LOWBIT_N_SHARED, N_PARAMS };
 
 static const pare_param_desc params[N_PARAMS] = {
-    LOWBIT_SHARED_PARAMS("8"),
+    LOWBIT_SHARED_PARAMS(1, "8", "2..8; 1: their signs"),
     [P_ESTIMATOR] = {"estimator", PARE_PARAM_STRING, "", 0, 0, "xnor|irnet|recu", "xnor",
                      "how weights become signs, and what stands for the gradient of that"},
 };
@@ -33,7 +35,8 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
                       : strcmp(estimator, "recu") == 0 ? &binary_recu
                                                        : &binary_xnor,
         .edge_weight_ops = &lowbit_weight_minmax,
-        .value_ops = &lowbit_value_average,
+        .value_ops =
+            given->values[LOWBIT_P_ACTIVATION_BITS]->i == 1 ? &binary_signs : &lowbit_value_average,
         .edge_value_ops = &lowbit_value_average,
         .is_per_channel = 1,
         .weight_bits = 1,

@@ -4,6 +4,7 @@
 #include "lowbit_minmax.h"
 
 #include <math.h>
+#include <pare/ext/topology.h>
 #include <string.h>
 
 /* ---- parameters ---- */
@@ -230,10 +231,45 @@ static pare_status alloc_slots(struct lowbit *lb, const pare_graph *graph) {
                : host->fail(host, PARE_E_NOMEM, "no memory for %d layers", n);
 }
 
+/* Of signs, the relu before them would leave only 1: it is taken out, for all that read it. A value
+ * that is never negative otherwise has no signs to read. */
+static pare_status remove_relus(struct lowbit *lb, const pare_graph *graph) {
+    const pare_host *host = lb->host;
+    const pare_host_topology *topology = host->get_extension(host, PARE_HOST_TOPOLOGY);
+    if (lb->activation_bits == 1 && !topology) {
+        return host->fail(host, PARE_E_UNSUPPORTED,
+                          "activation_bits is 1, but this host does not let methods change nodes: "
+                          "wanted 2..8 or 32 (float)");
+    }
+    for (int32_t v = 0; v < graph->n_nodes && lb->activation_bits == 1; v++) {
+        if (!host->selected(host, graph, v) || (is_edge(graph, v) && lb->edge_value_bits != 1)) {
+            continue;
+        }
+        const int32_t root = lowbit_root(graph, graph->nodes[v]->inputs[0]);
+        pare_status status = PARE_OK;
+        if (graph->nodes[root]->op == PARE_OP_RELU) {
+            status = topology->remove_relu(host, graph, root);
+            v--; /* one node less before the layer */
+        } else if (is_never_negative(graph, root)) {
+            status = host->fail(host, PARE_E_UNSUPPORTED,
+                                "%s reads %s, which is never negative: its signs are all 1; keep "
+                                "more bits there (first_last_bits, exclude)",
+                                graph->nodes[v]->name, graph->nodes[root]->name);
+        }
+        if (status < 0) {
+            return status;
+        }
+    }
+    return PARE_OK;
+}
+
 pare_status lowbit_apply(void *instance, const pare_graph *graph) {
     struct lowbit *lb = instance;
     clear_slots(lb);
     pare_status status = plan_check_fresh(lb->host, graph);
+    if (status == PARE_OK) {
+        status = remove_relus(lb, graph);
+    }
     if (status == PARE_OK) {
         status = alloc_slots(lb, graph);
     }
@@ -268,7 +304,9 @@ static void set_stage(struct lowbit *lb, int64_t step) {
     }
     for (int32_t k = 0; k < lb->n_values; k++) {
         struct lowbit_value *slot = &lb->values[k];
-        const int bits = stage_bits > slot->target_bits ? stage_bits : slot->target_bits;
+        const int bits = stage_bits > slot->target_bits && !slot->ops->has_one_width
+                             ? stage_bits
+                             : slot->target_bits;
         slot->is_ready = slot->is_ready && bits == slot->bits;
         slot->bits = bits;
     }
@@ -384,7 +422,7 @@ static pare_status look_at_value(struct lowbit *lb, struct lowbit_value *slot, c
     const struct fake_stats stats = fake_look(lb->host, x, n);
     pare_status status = lowbit_start_value(lb, slot, &stats, n, name);
     if (status == PARE_OK && sees) {
-        slot->ops->see(lb, slot, &stats);
+        slot->ops->see(lb, slot, &stats, n);
     }
     return status;
 }
@@ -404,6 +442,10 @@ static pare_status activation_forward(void *instance, const pare_graph *graph, i
         memcpy(y, x, (size_t)n * sizeof *y);
         return PARE_OK;
     }
+    if (slot->ops->forward) {
+        slot->ops->forward(lb, slot, x, y, n);
+        return PARE_OK;
+    }
     const struct grid grid = slot->ops->grid(lb, slot);
     const struct fake_grid fake = fake_grid_of(&grid);
     fake_forward(lb->host, &fake, x, y, n);
@@ -418,6 +460,10 @@ static pare_status activation_backward(void *instance, const pare_graph *graph, 
     (void)graph;
     if (passes(lb, slot)) {
         memcpy(grad_x, grad_y, (size_t)n * sizeof *grad_x);
+        return PARE_OK;
+    }
+    if (slot->ops->backward) {
+        slot->ops->backward(lb, slot, x, grad_y, grad_x, n);
         return PARE_OK;
     }
     const struct grid grid = slot->ops->grid(lb, slot);

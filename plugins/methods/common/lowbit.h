@@ -39,19 +39,19 @@ enum {
                               "bits",        2,                                                    \
                               LOWBIT_FLOAT,  NULL,                                                 \
                               "4",           "width of weights: 2..8; 32: they stay float"},       \
-    LOWBIT_SHARED_PARAMS("4")
+    LOWBIT_SHARED_PARAMS(2, "4", "2..8")
 
 /* Without the width of weights. */
-#define LOWBIT_SHARED_PARAMS(activation_default)                                                   \
+#define LOWBIT_SHARED_PARAMS(activation_min, activation_default, activation_doc)                   \
     [LOWBIT_P_ACTIVATION_BITS] = {"activation_bits",                                               \
                                   PARE_PARAM_INT,                                                  \
                                   "bits",                                                          \
-                                  2,                                                               \
+                                  activation_min,                                                  \
                                   LOWBIT_FLOAT,                                                    \
                                   NULL,                                                            \
                                   activation_default,                                              \
-                                  "width of the values that layers read: 2..8; 32: they stay "     \
-                                  "float"},                                                        \
+                                  "width of the values that layers read: " activation_doc          \
+                                  "; 32: they stay float"},                                        \
     [LOWBIT_P_FIRST_LAST_BITS] = {"first_last_bits",                                               \
                                   PARE_PARAM_INT,                                                  \
                                   "bits",                                                          \
@@ -110,12 +110,19 @@ struct lowbit_weight_ops {
 
 /* Which grid a value has. */
 struct lowbit_value_ops {
+    int has_one_width; /* 1: progressive widths do not concern it */
     /* The first grid for slot->bits from what a batch looks like, of n values not all 0. */
     void (*start)(struct lowbit *lb, struct lowbit_value *slot, const struct fake_stats *stats,
                   int64_t n);
     /* In every forward pass while training after that; NULL: nothing to learn from it. */
-    void (*see)(struct lowbit *lb, struct lowbit_value *slot, const struct fake_stats *stats);
+    void (*see)(struct lowbit *lb, struct lowbit_value *slot, const struct fake_stats *stats,
+                int64_t n);
     struct grid (*grid)(const struct lowbit *lb, const struct lowbit_value *slot);
+    /* Where rounding to the grid is not what happens to x (n); NULL: it is. */
+    void (*forward)(struct lowbit *lb, const struct lowbit_value *slot, const float *x, float *y,
+                    int64_t n);
+    void (*backward)(struct lowbit *lb, const struct lowbit_value *slot, const float *x,
+                     const float *g, float *gx, int64_t n);
     void (*learn)(struct lowbit *lb, struct lowbit_value *slot, const struct fake_sums *sums);
     void (*step)(struct lowbit *lb, struct lowbit_value *slot, double lr);
 };

@@ -86,7 +86,9 @@ static pare_status part_readers(struct lowbit *lb, const pare_graph *graph) {
             continue;
         }
         const int32_t root = lowbit_root(graph, graph->nodes[layer->node]->inputs[0]);
-        if (!has_other_readers(lb, graph, root, layer->value)) {
+        const int is_sign =
+            lb->values[layer->value].bits == 1; /* only such a node can have 1 bit */
+        if (!is_sign && !has_other_readers(lb, graph, root, layer->value)) {
             continue;
         }
         if (!topology) {

@@ -61,8 +61,9 @@ static void value_start(struct lowbit *lb, struct lowbit_value *slot,
     slot->hi = (double)stats->max;
 }
 
-static void value_see(struct lowbit *lb, struct lowbit_value *slot,
-                      const struct fake_stats *stats) {
+static void value_see(struct lowbit *lb, struct lowbit_value *slot, const struct fake_stats *stats,
+                      int64_t n) {
+    (void)n;
     const double lo = (double)stats->min, hi = (double)stats->max;
     if (lb->kept == 1.0) {
         slot->lo = fmin(slot->lo, lo);

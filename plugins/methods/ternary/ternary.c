@@ -9,7 +9,7 @@
 enum { P_THRESHOLD = LOWBIT_N_SHARED, P_GRANULARITY, N_PARAMS };
 
 static const pare_param_desc params[N_PARAMS] = {
-    LOWBIT_SHARED_PARAMS("8"),
+    LOWBIT_SHARED_PARAMS(2, "8", "2..8"),
     [P_THRESHOLD] = {"threshold", PARE_PARAM_FLOAT, "", 0, 4, NULL, "0.7",
                      "weights of magnitude up to this times the mean magnitude become 0"},
     [P_GRANULARITY] = {"weight_granularity", PARE_PARAM_STRING, "", 0, 0, "tensor|channel",
