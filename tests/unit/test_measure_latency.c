@@ -411,6 +411,33 @@ static void stop_rules_name_the_bound(void **state) {
     }
 }
 
+static double slow_later(double now_ns) {
+    return now_ns < 60e6 ? 1 : 12;
+}
+
+/* On a machine that is suddenly busy, a few long blocks make up the minimum of time: the ratio gets
+ * its rounds all the same. */
+static void ratios_get_enough_rounds(void **state) {
+    struct latency_options o = quick();
+    struct latency r[2];
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        struct world w = {.slowness = slow_later};
+        struct subject s[2] = {make_subject(&w, 0, 1e5, 0), make_subject(&w, 1, 1e5, 0)};
+        o.min_rounds = k == 0 ? 0 : 12;
+        must_measure(&w, s, 2, &o, r);
+        if (k == 0)
+            assert_in_range(r[1].n_rounds, 2, 11);
+        else
+            assert_int_equal(r[1].n_rounds, 12);
+        assert_string_equal(r[1].stop_rule, k == 0 ? "min_duration" : "min_rounds");
+    }
+    struct world w = {.slowness = slow_later};
+    struct subject alone = make_subject(&w, 0, 1e5, 0);
+    must_measure(&w, &alone, 1, &o, r); /* nothing to compare: no rounds needed */
+    assert_string_equal(r[0].stop_rule, "min_duration");
+}
+
 /* The cap waits for the 11 samples of a median, but not for more than four times itself. */
 static void cap_waits_for_a_median(void **state) {
     static const struct {
@@ -765,6 +792,7 @@ int main(void) {
         cmocka_unit_test(floors_leave_percentiles_empty),
         cmocka_unit_test(ratio_needs_six_rounds_for_an_interval),
         cmocka_unit_test(stop_rules_name_the_bound),
+        cmocka_unit_test(ratios_get_enough_rounds),
         cmocka_unit_test(cap_waits_for_a_median),
         cmocka_unit_test(blocks_begin_with_their_own_data_in_the_caches),
         cmocka_unit_test(unequal_arms_both_get_samples),

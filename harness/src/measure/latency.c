@@ -55,26 +55,6 @@ struct timing {
     struct error *err;
 };
 
-pare_status latency_parse_profile(const char *name, struct error *err, enum latency_profile *out) {
-    static const char *const names[] = {"quick", "default", "mlperf"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(name, names[i]) == 0) {
-            *out = (enum latency_profile)i;
-            return PARE_OK;
-        }
-    }
-    return error_set(err, PARE_E_NOT_FOUND, "profile '%s': wanted quick, default or mlperf", name);
-}
-
-void latency_profile_options(enum latency_profile profile, struct latency_options *options) {
-    static const struct latency_options profiles[] = {
-        [PROFILE_QUICK] = {100 * MS, 1000 * MS, 100, 100000, 3, 10000},
-        [PROFILE_DEFAULT] = {1000 * MS, 10000 * MS, 1000, 1000000, 10, 100000},
-        [PROFILE_MLPERF] = {600000 * MS, 3600000 * MS, 1024, 10000000, 20, 1000000},
-    };
-    *options = profiles[profile];
-}
-
 static int64_t now(const struct timing *t) {
     return t->clock->now_ns(t->clock->arg);
 }
@@ -301,17 +281,25 @@ static pare_status run_round(struct timing *t, const uint32_t *order) {
 
 /* ---- stop rules ---- */
 
-/* Notes which arms have reached both minimums by now; 1 if all have. `durations_ns` are those
- * before the last round. */
-static int note_minimums(struct timing *t, const int64_t *durations_ns) {
+/* What an arm had before the last round. */
+struct progress_of_arm {
+    int64_t duration_ns, n_queries;
+};
+
+/* Notes which arms have reached all minimums by now, and which bound was the last of them; 1 if all
+ * arms have. */
+static int note_minimums(struct timing *t, const struct progress_of_arm *before) {
     const struct latency_options *o = t->options;
-    int all = 1;
+    int enough_rounds = t->n_arms == 1 || t->n_rounds >= o->min_rounds, all = 1;
     for (size_t k = 0; k < t->n_arms; k++) {
         struct arm_state *arm = &t->arms[k];
-        if (arm->minimum_met == NULL && arm->duration_ns >= o->min_duration_ns &&
+        int had_time = before[k].duration_ns >= o->min_duration_ns;
+        int had_queries = before[k].n_queries >= o->min_queries;
+        if (arm->minimum_met == NULL && enough_rounds && arm->duration_ns >= o->min_duration_ns &&
             arm->n_queries >= o->min_queries)
-            arm->minimum_met =
-                durations_ns[k] >= o->min_duration_ns ? "min_queries" : "min_duration";
+            arm->minimum_met = had_time && had_queries ? "min_rounds"
+                               : had_time              ? "min_queries"
+                                                       : "min_duration";
         all &= arm->minimum_met != NULL;
     }
     return all;
@@ -334,7 +322,7 @@ static const char *maximum_reached(const struct timing *t) {
  * looked at after whole squares only, so that every arm has held every place equally often. */
 static pare_status run_rounds(struct timing *t, uint64_t seed, const char **maximum) {
     uint32_t labels[MAX_ARMS], order[MAX_ARMS];
-    int64_t durations_ns[MAX_ARMS] = {0};
+    struct progress_of_arm before[MAX_ARMS] = {{0}};
     pare_rng rng;
     rng_init(&rng, seed, "latency", 0);
     for (size_t k = 0; k < t->n_arms; k++)
@@ -346,12 +334,12 @@ static pare_status run_rounds(struct timing *t, uint64_t seed, const char **maxi
         int all_met = 0;
         for (size_t row = 0; row < t->n_arms; row++) {
             for (size_t k = 0; k < t->n_arms; k++)
-                durations_ns[k] = t->arms[k].duration_ns;
+                before[k] = (struct progress_of_arm){t->arms[k].duration_ns, t->arms[k].n_queries};
             latency_order(t->n_arms, row, labels, order);
             pare_status status = run_round(t, order);
             if (status != PARE_OK)
                 return status;
-            all_met = note_minimums(t, durations_ns);
+            all_met = note_minimums(t, before);
             *maximum = maximum_reached(t);
             if (*maximum != NULL)
                 break;

@@ -15,7 +15,8 @@ enum latency_profile { PROFILE_QUICK = 0, PROFILE_DEFAULT = 1, PROFILE_MLPERF = 
 /* "quick", "default" or "mlperf"; anything else is PARE_E_NOT_FOUND. */
 pare_status latency_parse_profile(const char *name, struct error *err, enum latency_profile *out);
 
-/* Timing ends, for all arms together, when every arm has reached both of its minimums, or when any
+/* Timing ends, for all arms together, when every arm has reached both of its minimums and, where
+ * arms take turns, min_rounds are done (12 in all profiles: fewer tell a ratio badly), or when any
  * arm reaches a maximum. max_duration_ns waits for the 11 samples that a median needs, up to four
  * times itself. Warm-up (per arm) ends at warmup_max queries, or from warmup_min queries and a
  * tenth of min_duration_ns (at most 0.2 s) on when it is stable or has taken min_duration_ns (at
@@ -35,6 +36,7 @@ struct latency_options {
      * time away since it was last called. Called with watch_arg; NULL: nobody looks. */
     int (*watch)(void *watch_arg);
     void *watch_arg;
+    int64_t min_rounds; /* where there are two arms or more */
 };
 void latency_profile_options(enum latency_profile profile, struct latency_options *options);
 
@@ -77,7 +79,8 @@ struct latency {
     double ratio, ratio_ci_lo, ratio_ci_hi; /* time against the arm that it is compared with:
                                                median of per-round ratios, and its interval from 6
                                                rounds on; NaN against itself */
-    char stop_rule[24];         /* "min_duration", "min_queries", "max_duration", "max_queries" */
+    char stop_rule[24];         /* "min_duration", "min_queries", "min_rounds", "max_duration",
+                                   "max_queries" */
     int32_t queries_per_sample; /* 1; more where a query is so short that reading the clock would
                                    weigh (100 times the clock's cost): then each sample is the mean
                                    of that many queries, timed as one */
