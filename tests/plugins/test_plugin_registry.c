@@ -94,6 +94,21 @@ static void test_wrong_plugins(void **state) {
     refuse(wrong("missing_library"), PARE_E_ABI, "a_function_that_no_library_has");
 }
 
+/* What crashes or ends the process while it is loaded is an error like any other. */
+static void test_deadly_plugins(void **state) {
+    (void)state;
+    refuse(wrong("crashing_constructor"), PARE_E_PLUGIN,
+           "cannot even be loaded: killed by SIGSEGV");
+    refuse(wrong("crashing_entry"), PARE_E_PLUGIN, "cannot even be loaded: killed by SIGBUS");
+    refuse(wrong("exiting_entry"), PARE_E_PLUGIN, "cannot even be loaded: ");
+    /* A table shorter than it says: what lies behind it is no row, or out of reach. */
+    struct error err;
+    struct registry *reg = new_registry();
+    assert_true(registry_load(reg, wrong("lying_count"), &err) < 0);
+    assert_int_equal(registry_n_entries(reg), 0);
+    registry_destroy(reg);
+}
+
 /* A newer minor is welcome, although its structs are longer. */
 static void test_newer_minor(void **state) {
     (void)state;
@@ -223,6 +238,63 @@ static void test_other_machine(void **state) {
 
 /* ---- folders ---- */
 
+static void copy_good(const char *path) {
+    char command[2000];
+    snprintf(command, sizeof command, "mkdir -p \"$(dirname '%s')\" && cp '%s' '%s'", path,
+             wrong("good"), path);
+    assert_int_equal(system(command), 0);
+}
+
+/* Loads the file, and scans its folder: both work, or both are refused. */
+static void load_and_scan(const char *folder, const char *path, int works) {
+    struct error err;
+    struct registry *reg = new_registry();
+    assert_int_equal(registry_load(reg, path, &err), works ? PARE_OK : PARE_E_STATE);
+    if (!works) {
+        assert_non_null(strstr(err.text, "is writable by everybody"));
+        assert_non_null(strstr(err.text, "--trust-plugin-path"));
+    }
+    registry_destroy(reg);
+    reg = new_registry();
+    pare_status status = registry_scan(reg, folder, &err);
+    assert_int_equal(status == PARE_OK && registry_n_rejects(reg) == 0, works);
+    assert_int_equal(registry_n_entries(reg), works ? 1 : 0);
+    registry_destroy(reg);
+}
+
+/* Where everybody may write, everybody may put code. */
+static void test_writable_by_everybody(void **state) {
+    (void)state;
+    char folder[300], path[400];
+    snprintf(folder, sizeof folder, "%s/sp ace \xc3\xa9", scratch);
+    snprintf(path, sizeof path, "%s/good.so", folder);
+    copy_good(path);
+    chmod(folder, 0755);
+    chmod(path, 0644);
+    load_and_scan(folder, path, 1);
+    chmod(path, 0646);
+    load_and_scan(folder, path, 0);
+    chmod(path, 0644);
+    chmod(folder, 0777);
+    load_and_scan(folder, path, 0);
+    setenv("PARE_TRUST_PLUGIN_PATH", "yes", 1); /* only 1 says so */
+    load_and_scan(folder, path, 0);
+    setenv("PARE_TRUST_PLUGIN_PATH", "1", 1);
+    load_and_scan(folder, path, 1);
+    unsetenv("PARE_TRUST_PLUGIN_PATH");
+    /* As in /tmp: others may add files, but not replace this one. */
+    struct error err;
+    struct registry *reg = new_registry();
+    chmod(folder, 01777);
+    assert_int_equal(registry_load(reg, path, &err), PARE_OK);
+    registry_destroy(reg);
+    reg = new_registry();
+    assert_int_equal(registry_scan(reg, folder, &err), PARE_E_STATE);
+    assert_non_null(strstr(err.text, "plugin folder "));
+    registry_destroy(reg);
+    chmod(folder, 0755);
+}
+
 static void test_scan_remembers_rejects(void **state) {
     (void)state;
     struct error err;
@@ -283,12 +355,19 @@ static int remove_scratch(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),          cmocka_unit_test(test_wrong_plugins),
-        cmocka_unit_test(test_newer_minor),   cmocka_unit_test(test_duplicate_id),
-        cmocka_unit_test(test_no_extensions), cmocka_unit_test(test_half_extension),
-        cmocka_unit_test(test_not_elf),       cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_other_machine), cmocka_unit_test(test_scan_remembers_rejects),
+        cmocka_unit_test(test_good),
+        cmocka_unit_test(test_wrong_plugins),
+        cmocka_unit_test(test_newer_minor),
+        cmocka_unit_test(test_duplicate_id),
+        cmocka_unit_test(test_no_extensions),
+        cmocka_unit_test(test_half_extension),
+        cmocka_unit_test(test_not_elf),
+        cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_other_machine),
+        cmocka_unit_test(test_scan_remembers_rejects),
         cmocka_unit_test(test_scan_default),
+        cmocka_unit_test(test_deadly_plugins),
+        cmocka_unit_test(test_writable_by_everybody),
     };
     return cmocka_run_group_tests_name("plugin registry", tests, make_scratch, remove_scratch);
 }

@@ -4,6 +4,8 @@
 #include <pare/ext/calibrate.h>
 #include <pare/ext/gradients.h>
 #include <pare/method.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* What a newer pare's header might have; a plugin built with it has larger structs. */
@@ -83,7 +85,11 @@ static const pare_method method = {
 #endif
     .reference = "",
     .params = params,
+#ifdef VARIANT_LYING_COUNT
+    .n_params = 50000000,
+#else
     .n_params = sizeof params / sizeof params[0],
+#endif
 #ifndef VARIANT_NO_CREATE
     .create = create,
 #endif
@@ -147,6 +153,12 @@ extern int a_function_that_no_library_has(void);
 int (*volatile unresolved)(void) = a_function_that_no_library_has;
 #endif
 
+#ifdef VARIANT_CRASHING_CONSTRUCTOR
+__attribute__((constructor)) static void crash(void) {
+    raise(SIGSEGV);
+}
+#endif
+
 #ifdef VARIANT_NO_SYMBOL
 PARE_EXPORT const pare_plugin *another_name(void);
 const pare_plugin *another_name(void) {
@@ -156,6 +168,11 @@ const pare_plugin *another_name(void) {
 #else
 const pare_plugin *pare_plugin_entry(void) {
     spoil();
+#ifdef VARIANT_CRASHING_ENTRY
+    raise(SIGBUS);
+#elif defined(VARIANT_EXITING_ENTRY)
+    exit(0);
+#endif
 #ifdef VARIANT_NULL_ENTRY
     return plugin.magic == 0 ? &plugin : NULL;
 #else

@@ -9,7 +9,7 @@ import tempfile
 
 from pare_process import SOURCE, Failures, pare
 
-COMMANDS = ["run", "bench", "list", "describe", "env", "data list", "data fetch", "data verify",
+COMMANDS = ["run", "bench", "list", "describe", "check", "env", "data list", "data fetch", "data verify",
             "model info", "model eval", "model quantize", "model export", "merge", "compare", "report"]
 
 failures = Failures()

@@ -31,15 +31,16 @@ static int is_name(const char *text) {
 
 /* Notes what is odd in what an executable says of itself. */
 static void judge_info(struct compiled *e, const pare_graph *graph) {
-    static const char *const executions[] = {"float", "integer", "mixed"};
+    static const char *const executions[] = {"float", "integer", "mixed", "approximate"};
     const pare_executable_info *info = e->info;
     int is_known = 0;
-    for (int k = 0; k < 3; k++)
+    for (int k = 0; k < 4; k++)
         is_known |= info && is_name(info->execution) && strcmp(info->execution, executions[k]) == 0;
     if (!info)
         snprintf(e->odd, sizeof e->odd, "executable_info gives NULL");
     else if (!is_known)
-        snprintf(e->odd, sizeof e->odd, "execution is \"%.40s\", wanted float, integer or mixed",
+        snprintf(e->odd, sizeof e->odd,
+                 "execution is \"%.40s\", wanted float, integer, mixed or approximate",
                  is_name(info->execution) ? info->execution : "");
     else if (!is_name(info->isa))
         snprintf(e->odd, sizeof e->odd, "executable_info gives no isa");

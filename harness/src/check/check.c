@@ -6,7 +6,6 @@
 #include "core/file.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,13 +106,6 @@ struct work {
     int is_count;
 };
 
-/* A crash is to end the child, whatever handlers the parent has (a test's, a debugger's). */
-static void default_signals(void) {
-    static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
-    for (size_t k = 0; k < sizeof signals / sizeof signals[0]; k++)
-        signal(signals[k], SIG_DFL);
-}
-
 /* What plugins print is no part of pare's own output. */
 static void silence(void) {
     int null = getenv("PARE_DEBUG") ? -1 : open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -127,7 +119,6 @@ static void silence(void) {
 static pare_status work_body(void *arg, struct child *child, struct error *err) {
     struct work *work = arg;
     work->c.child = child;
-    default_signals();
     silence();
     if (!work->is_count) {
         work->check->run(&work->c);

@@ -35,6 +35,7 @@ struct command {
     int has_format, has_plugins;
     const char *const *examples; /* NULL-terminated, whole command lines */
     int (*run)(struct cli *cli);
+    int is_of_plugin; /* its argument is one: takes --trust-plugin-path, but not --plugin-path */
 };
 
 /* The table of all commands, ended by a NULL name. */

@@ -201,7 +201,7 @@ static const struct command commands[] = {
     {"check", "PLUGIN.so", 1, 1,
      "Checks that a plugin keeps the contract of its headers: a verdict per check, and a line that "
      "reproduces each failure. Every case runs in a process of its own, with a time limit.",
-     check_flags, 1, 0, check_examples, check_command},
+     check_flags, 1, 0, check_examples, check_command, 1},
     {"env", "", 0, 0, "Shows the machine, and what can be measured on it and what cannot, and why.",
      NULL, 1, 1, env_examples, env_command},
     {"data list", "", 0, 0, "Lists datasets and where each was found.", NULL, 1, 0,

@@ -23,13 +23,19 @@ static const struct flag plugin_flag = {
     "plugin-path", "DIR|FILE.so",
     "Also load these plugins; they win over those that come with pare.", 1};
 
+static const struct flag trust_flag = {
+    "trust-plugin-path", NULL,
+    "Load plugins also from where everybody may write; as PARE_TRUST_PLUGIN_PATH=1.", 0};
+
 /* All flags of a command; returns how many. */
 static size_t all_flags(const struct command *command, const struct flag *flags[MAX_FLAGS]) {
     size_t n = 0;
-    for (const struct flag *f = command->flags; f && f->name && n < MAX_FLAGS - 3; f++)
+    for (const struct flag *f = command->flags; f && f->name && n < MAX_FLAGS - 4; f++)
         flags[n++] = f;
     if (command->has_plugins)
         flags[n++] = &plugin_flag;
+    if (command->has_plugins || command->is_of_plugin)
+        flags[n++] = &trust_flag;
     if (command->has_format)
         flags[n++] = &format_flag;
     flags[n++] = &help_flag;
@@ -231,6 +237,9 @@ int cli_main(int argc, char **argv) {
         print_help(command);
         status = CLI_DONE;
     } else {
+        /* Read where plugins are loaded, in this process and its children. */
+        if (cli_has(&cli, "trust-plugin-path"))
+            setenv("PARE_TRUST_PLUGIN_PATH", "1", 1);
         status = command->run(&cli);
     }
     /* A full disk or a closed pipe must not look like success. */

@@ -125,8 +125,10 @@ static void settle_in(pid_t parent, const struct child_options *options) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1);
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
+    /* A crash ends the child, whatever handlers the parent has (a test's, a script's). */
+    static const int deadly[] = {SIGINT, SIGTERM, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS};
+    for (size_t k = 0; k < sizeof deadly / sizeof deadly[0]; k++)
+        signal(deadly[k], SIG_DFL);
     signal(SIGTTOU, SIG_IGN);                  /* writing to the terminal from the background */
     int nothing = open("/dev/null", O_RDONLY); /* reading from there would stop it */
     if (nothing > STDIN_FILENO) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "plugin/registry.h"
 #include "core/alloc.h"
+#include "core/child.h"
 #include "core/file.h"
 #include "plugin/descriptor.h"
 #include "plugin/elf.h"
@@ -12,6 +13,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_ENTRIES 1024
@@ -28,6 +30,7 @@ struct registry {
     size_t n_entries;
     struct plugin_reject *rejects;
     size_t n_rejects;
+    int is_own; /* the folder of pare's own plugins is being scanned */
     struct note *note;
 };
 
@@ -175,6 +178,64 @@ static pare_status open_plugin(const char *path, struct error *err, void **handl
     return PARE_OK;
 }
 
+/* ---- what is not pare's own ---- */
+
+static int is_trusted(void) {
+    const char *trust = getenv("PARE_TRUST_PLUGIN_PATH");
+    return trust && strcmp(trust, "1") == 0;
+}
+
+static pare_status not_trusted(const char *what, struct error *err) {
+    return error_set(err, PARE_E_STATE,
+                     "%s is writable by everybody, who could put any code there: chmod o-w it, or "
+                     "say --trust-plugin-path",
+                     what);
+}
+
+/* May others put code where this file lies? `path` is canonical. In a folder with the sticky bit,
+ * as /tmp, they cannot replace the file. */
+static pare_status check_writers(const char *path, struct error *err) {
+    struct stat file, dir;
+    char *folder = alloc_printf("%s", path);
+    if (!folder) {
+        return no_memory(err);
+    }
+    *strrchr(folder, '/') = '\0';
+    int has_file = stat(path, &file) == 0;
+    int has_dir = stat(folder[0] ? folder : "/", &dir) == 0;
+    free(folder);
+    if (!has_file || !has_dir) {
+        return error_set(err, PARE_E_IO, "cannot be opened: %s", strerror(errno));
+    }
+    if (file.st_mode & S_IWOTH) {
+        return not_trusted("the file", err);
+    }
+    return (dir.st_mode & S_IWOTH) && !(dir.st_mode & S_ISVTX) ? not_trusted("its folder", err)
+                                                               : PARE_OK;
+}
+
+static pare_status trial_body(void *arg, struct child *child, struct error *err) {
+    void *handle = NULL;
+    const pare_plugin *plugin = NULL;
+    (void)child;
+    pare_status status = open_plugin(arg, err, &handle, &plugin);
+    if (status == PARE_OK) {
+        dlclose(handle);
+    }
+    return status;
+}
+
+/* Opens the file in a process of its own first: constructors and the entry may crash or hang. */
+static pare_status try_plugin(char *path, struct error *err) {
+    const struct child_options options = {.timeout_s = 20, .memory_bytes = (int64_t)1 << 30};
+    enum child_end end;
+    pare_status status = child_run(&options, trial_body, path, NULL, NULL, err, &end);
+    if (status < 0 && end != CHILD_RETURNED && end != CHILD_REFUSED) {
+        error_prefix(err, "it cannot even be loaded");
+    }
+    return status;
+}
+
 static pare_status load_canonical(struct registry *reg, char *take_path, struct error *err) {
     void *handle = NULL;
     const pare_plugin *plugin = NULL;
@@ -184,7 +245,13 @@ static pare_status load_canonical(struct registry *reg, char *take_path, struct 
         return no_memory(err);
     }
     reg->loaded = grown;
-    pare_status status = open_plugin(take_path, err, &handle, &plugin);
+    pare_status status = reg->is_own || is_trusted() ? PARE_OK : check_writers(take_path, err);
+    if (status == PARE_OK && !reg->is_own) {
+        status = try_plugin(take_path, err);
+    }
+    if (status == PARE_OK) {
+        status = open_plugin(take_path, err, &handle, &plugin);
+    }
     if (status == PARE_OK) {
         status = add_plugin(reg, plugin, take_path, err);
     }
@@ -265,6 +332,11 @@ static pare_status scan_one(struct registry *reg, const char *folder, const char
 
 pare_status registry_scan(struct registry *reg, const char *folder, struct error *err) {
     struct dirent **items = NULL;
+    struct stat info;
+    if (!reg->is_own && !is_trusted() && stat(folder, &info) == 0 && (info.st_mode & S_IWOTH)) {
+        not_trusted("it", err);
+        return error_prefix(err, "plugin folder %s", folder);
+    }
     int n = scandir(folder, &items, is_shared_object, by_name);
     if (n < 0) {
         return error_set(err, errno == ENOENT ? PARE_E_NOT_FOUND : PARE_E_IO,
@@ -330,7 +402,9 @@ pare_status registry_scan_default(struct registry *reg, struct error *err) {
     char *installed = installed_folder();
     const char *own = installed ? installed : PARE_BUILD_PLUGIN_DIR;
     if (file_exists(own)) {
+        reg->is_own = 1;
         status = registry_scan(reg, own, err);
+        reg->is_own = 0;
     }
     free(installed);
     return status;

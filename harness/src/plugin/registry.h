@@ -25,7 +25,12 @@ void registry_destroy(struct registry *reg); /* closes all plugins; every instan
  * which. */
 struct note *registry_note(const struct registry *reg);
 
-/* Loads one file. That it is a whole ELF shared object for this machine is checked before dlopen;
+/* Others' plugins are code: a folder that everybody may write to is refused (PARE_E_STATE), and so
+ * is such a file, or one in such a folder without the sticky bit; unless PARE_TRUST_PLUGIN_PATH
+ * is 1. Each file is opened in a child process first, so that a constructor or an entry that
+ * crashes or hangs is an error. Neither is done for pare's own folder.
+ *
+ * Loads one file. That it is a whole ELF shared object for this machine is checked before dlopen;
  * then symbol, magic, ABI version, struct sizes, descriptors, parameter tables, duplicate ids: each
  * its own message, after the path. A file is loaded as a whole or not at all; one that is loaded
  * already is PARE_OK and left as it is. [main] */
