@@ -22,7 +22,8 @@ struct report {
 
 struct check_case {
     const struct subject *subject;
-    int64_t index; /* 0 .. number of cases - 1 */
+    int64_t index;   /* 0 .. number of cases - 1 */
+    int64_t memo[4]; /* what count leaves for run */
     struct note *note;
     struct child *child;
     struct report report;

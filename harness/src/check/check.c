@@ -100,6 +100,10 @@ void case_remark(struct check_case *c, const char *format, ...) {
     va_end(args);
 }
 
+struct counted {
+    int64_t n, memo[4];
+};
+
 struct work {
     const struct check *check;
     struct check_case c;
@@ -124,10 +128,11 @@ static pare_status work_body(void *arg, struct child *child, struct error *err) 
         work->check->run(&work->c);
         return child_send(child, MESSAGE_REPORT, &work->c.report, sizeof work->c.report, err);
     }
-    int64_t n = work->check->count(&work->c);
-    if (n < 0)
+    struct counted counted = {.n = work->check->count(&work->c)};
+    memcpy(counted.memo, work->c.memo, sizeof counted.memo);
+    if (counted.n < 0)
         return child_send(child, MESSAGE_REPORT, &work->c.report, sizeof work->c.report, err);
-    return child_send(child, MESSAGE_COUNT, &n, sizeof n, err);
+    return child_send(child, MESSAGE_COUNT, &counted, sizeof counted, err);
 }
 
 /* ---- in the parent ---- */
@@ -135,7 +140,7 @@ static pare_status work_body(void *arg, struct child *child, struct error *err) 
 struct answer {
     char label[160];
     struct report report;
-    int64_t n;
+    struct counted counted;
     int is_reported, is_counted;
 };
 
@@ -144,10 +149,10 @@ static pare_status receive(void *arg, int32_t kind, const void *data, size_t n_b
     struct answer *answer = arg;
     void *to = kind == MESSAGE_LABEL    ? (void *)answer->label
                : kind == MESSAGE_REPORT ? (void *)&answer->report
-                                        : (void *)&answer->n;
+                                        : (void *)&answer->counted;
     size_t size = kind == MESSAGE_LABEL    ? sizeof answer->label
                   : kind == MESSAGE_REPORT ? sizeof answer->report
-                                           : sizeof answer->n;
+                                           : sizeof answer->counted;
     if (n_bytes != size || kind > MESSAGE_COUNT)
         return error_set(err, PARE_E_PLUGIN, "broke the connection of its own process");
     memcpy(to, data, size);
@@ -160,12 +165,14 @@ static pare_status receive(void *arg, int32_t kind, const void *data, size_t n_b
 
 /* Runs one case, or its count, in a child. A child that dies has failed. */
 static void run_child(const struct subject *s, const struct check *check, int64_t index,
-                      struct answer *answer, enum child_end *end) {
+                      const int64_t memo[4], struct answer *answer, enum child_end *end) {
     struct error err = {PARE_OK, ""};
     struct note *note = NULL;
     *answer = (struct answer){.label = ""};
     note_create(&err, &note);
     struct work work = {check, {.subject = s, .index = index, .note = note}, index < 0};
+    if (memo)
+        memcpy(work.c.memo, memo, sizeof work.c.memo);
     struct child_options options = {
         .timeout_s = s->options->timeout_s, .memory_bytes = MEMORY_BYTES, .note = note};
     fflush(NULL);
@@ -235,17 +242,18 @@ static pare_status run_check(const struct subject *s, const struct check *check,
                               .check = check->name,
                               .doc = check->doc,
                               .failed_case = -1}};
-    run_child(s, check, -1, &answer, &end);
+    run_child(s, check, -1, NULL, &answer, &end);
     if (!answer.is_counted) { /* it failed before there was a first case */
         add_answer(&t, check, -1, &answer, end);
         return finish(&t, sink, arg, err, n_failed);
     }
-    int64_t n = answer.n;
+    struct counted counted = answer.counted;
+    int64_t n = counted.n;
     if (only >= n)
         return error_set(err, PARE_E_RANGE, "--case is %lld, check %s of %s has %lld cases, from 0",
                          (long long)only, check->name, t.row.subject, (long long)n);
     for (int64_t k = only < 0 ? 0 : only; k < (only < 0 ? n : only + 1); k++) {
-        run_child(s, check, k, &answer, &end);
+        run_child(s, check, k, counted.memo, &answer, &end);
         add_answer(&t, check, k, &answer, end);
     }
     return finish(&t, sink, arg, err, n_failed);

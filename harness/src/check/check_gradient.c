@@ -3,8 +3,7 @@
  *
  * Quantizers round: their forward is a staircase, flat almost everywhere, and their backward is a
  * straight-through estimator (Bengio et al. 2013, arXiv 1308.3432), on purpose not its derivative.
- * Where forward turns out to be flat (but for a scale of each output channel, which binary weights
- * take from the weights' mean) and backward is not, the verdict is "not applicable", in these
+ * Where forward turns out to be flat and backward is not, the verdict is "not applicable", in these
  * words, after two things that must hold of an estimator as well: it is linear in the gradient it
  * is given, and does not point against the slope over a distance of many steps. */
 #include "check/case.h"
@@ -21,7 +20,7 @@ enum { OF_WEIGHTS, OF_ACTIVATIONS, N_KINDS, MAX_PROBES = 48 };
 
 /* Relative to the root mean square of the inputs: so small that smooth functions are straight, so
  * large that float rounding stays below the tolerance. */
-static const double small_step = 4e-3, large_step = 0.5;
+static const double small_step = 4e-3, large_step = 0.5, far_step = 2;
 static const double tolerance = 0.02;
 
 int64_t count_gradients(struct check_case *c) {
@@ -39,6 +38,7 @@ struct pair {
     int64_t n;
     float *x, *moved, *y, *z, *g, *gx, *g2, *gx2; /* (n) */
     double rms_x, rms_g;
+    int adds; /* backward adds a term that does not depend on the gradient */
 };
 
 static const pare_graph *graph_of(const struct pair *p) {
@@ -86,8 +86,9 @@ static double rms(const float *x, int64_t n) {
     return n ? sqrt(sum / (double)n) : 0;
 }
 
-/* Central difference of sum g y with respect to x[k], over +-h. 0 after a verdict. */
-static int slope(struct pair *p, int64_t k, double h, double *out) {
+/* Central difference of sum g y, and of y[k] alone, with respect to x[k], over +-h. 0 after a
+ * verdict. */
+static int slope(struct pair *p, int64_t k, double h, double *out, double *own) {
     memcpy(p->moved, p->x, (size_t)p->n * sizeof *p->x);
     p->moved[k] = (float)((double)p->x[k] + h);
     double above = (double)p->moved[k];
@@ -100,46 +101,28 @@ static int slope(struct pair *p, int64_t k, double h, double *out) {
     for (int64_t i = 0; i < p->n; i++)
         sum += (double)p->g[i] * ((double)p->y[i] - (double)p->z[i]);
     *out = sum / width;
+    *own = ((double)p->y[k] - (double)p->z[k]) / width;
     return 1;
 }
 
 struct tally {
-    int n_probes, n_match, n_wrong, n_straight, n_kinks;
+    int n_probes, n_match, n_wrong, n_straight, n_kinks, n_stairs;
     int64_t worst;
     double worst_slope, dot, norm_secant, norm_gradient;
 };
 
-/* Has the last step moved nothing but a scale of each output channel? Then the codes behind it are
- * flat, and no smooth function of single weights does that. */
-static int is_rescaled(const struct pair *p) {
-    if (!p->is_weight)
-        return 0;
-    int64_t n = p->n / graph_of(p)->weights[p->index]->dims[0];
-    for (int64_t row = 0; row < p->n; row += n) {
-        const float *y = p->y + row, *z = p->z + row;
-        int64_t m = 0;
-        for (int64_t i = 1; i < n; i++)
-            m = fabsf(y[i]) > fabsf(y[m]) ? i : m;
-        double size = fabs((double)y[m] * (double)z[m]);
-        for (int64_t i = 0; i < n; i++)
-            if (!(fabs((double)z[i] * (double)y[m] - (double)z[m] * (double)y[i]) <= 1e-5 * size))
-                return 0;
-    }
-    return 1;
-}
-
 /* Compares element k. Where half the distance gives another slope, there is a kink or a step
  * between, and nothing is said. */
 static int probe(struct pair *p, int64_t k, struct tally *t) {
-    double whole, half, secant, gradient = (double)p->gx[k];
+    double whole, half, secant, far, own, own_far, ignored, gradient = (double)p->gx[k];
     double noise = 1e-3 * p->rms_g;
-    if (!slope(p, k, small_step * p->rms_x, &whole))
-        return 0;
-    int rescaled = is_rescaled(p);
-    if (!slope(p, k, small_step / 2 * p->rms_x, &half) ||
-        !slope(p, k, large_step * p->rms_x, &secant))
+    if (!slope(p, k, small_step * p->rms_x, &whole, &ignored) ||
+        !slope(p, k, small_step / 2 * p->rms_x, &half, &own) ||
+        !slope(p, k, large_step * p->rms_x, &secant, &ignored) ||
+        !slope(p, k, far_step * p->rms_x, &far, &own_far))
         return 0;
     double size = fmax(fabs(whole), fabs(half));
+    int n_match = t->n_match;
     t->n_probes++;
     t->dot += secant * gradient;
     t->norm_secant += secant * secant;
@@ -148,12 +131,14 @@ static int probe(struct pair *p, int64_t k, struct tally *t) {
         t->n_kinks++;
     } else if (fabs(half - gradient) <= tolerance * fmax(size, fabs(gradient)) + noise) {
         t->n_match++;
-    } else if (size <= noise || rescaled) {
+    } else if (size <= noise) {
         t->n_straight++;
     } else if (t->n_wrong++ == 0) {
         t->worst = k;
         t->worst_slope = half;
     }
+    /* A step of a staircase: nearly flat here, and steep over a distance. */
+    t->n_stairs += t->n_match == n_match && fabs(own) < 0.15 * fabs(own_far);
     if (t->n_straight == 1 && size <= noise && t->n_wrong == 0) {
         t->worst = k;
         t->worst_slope = half;
@@ -161,29 +146,37 @@ static int probe(struct pair *p, int64_t k, struct tally *t) {
     return 1;
 }
 
-/* backward(x, a g) = a backward(x, g). Exact but for rounding: a is a power of two. */
+/* backward is linear in the gradient, but for a term that does not depend on it (a decay of masked
+ * weights, say), which is taken out of gx: backward(-4 g) = -4 backward(g), but for rounding. */
 static int is_linear(struct pair *p) {
-    for (int64_t k = 0; k < p->n; k++)
-        p->g2[k] = -4.0f * p->g[k];
+    memset(p->g2, 0, (size_t)p->n * sizeof *p->g2);
     if (!backward(p, p->g2, p->gx2))
         return 0;
-    for (int64_t k = 0; k < p->n; k++)
-        if (fabs((double)p->gx2[k] + 4 * (double)p->gx[k]) >
-            1e-4 * (fabs(4 * (double)p->gx[k]) + p->rms_g)) {
+    for (int64_t k = 0; k < p->n; k++) {
+        p->adds |= p->gx2[k] != 0;
+        p->gx[k] -= p->gx2[k];
+        p->g2[k] = -4.0f * p->g[k];
+    }
+    if (!backward(p, p->g2, p->z))
+        return 0;
+    for (int64_t k = 0; k < p->n; k++) {
+        double wanted = -4 * (double)p->gx[k], got = (double)p->z[k] - (double)p->gx2[k];
+        if (fabs(got - wanted) > 1e-4 * (fabs(wanted) + p->rms_g)) {
             case_fail(p->c,
                       "%s: the gradient given times -4 does not give that result times -4 (element "
                       "%lld: %g, and %g)",
-                      p->name, (long long)k, (double)p->gx[k], (double)p->gx2[k]);
+                      p->name, (long long)k, (double)p->gx[k], got);
             return 0;
         }
+    }
     return 1;
 }
 
 /* Is it the derivative of forward? */
 static void judge(struct pair *p, const struct tally *t) {
     int n = t->n_probes - t->n_kinks;
-    int is_staircase =
-        2 * t->n_kinks > t->n_probes || (t->n_straight > 0 && t->n_straight * 4 >= n);
+    int is_staircase = 2 * t->n_kinks > t->n_probes || 5 * t->n_stairs >= 2 * t->n_probes ||
+                       (t->n_straight > 0 && 4 * t->n_straight >= n);
     double cosine = t->dot / sqrt(t->norm_secant * t->norm_gradient + 1e-300);
     if (is_staircase) {
         if (t->norm_secant > 0 && cosine <= 0)
@@ -193,11 +186,12 @@ static void judge(struct pair *p, const struct tally *t) {
                       p->name, cosine);
         else
             case_skip(p->c,
-                      "%s: not a derivative: straight-through (of %d elements, forward is flat at "
-                      "%d, where backward is not, and has a step close to %d); it is linear in the "
-                      "gradient, and its cosine with the slope over half a standard deviation is "
+                      "%s: not a derivative: straight-through (forward is a staircase at %d of %d "
+                      "elements, flat where backward is not at %d); it is linear in the "
+                      "gradient%s, and its cosine with the slope over half a standard deviation is "
                       "%.2f",
-                      p->name, t->n_probes, t->n_straight, t->n_kinks, cosine);
+                      p->name, t->n_stairs, t->n_probes, t->n_straight,
+                      p->adds ? " but for a term of its own" : "", cosine);
         return;
     }
     if (t->n_wrong + t->n_straight > 0)

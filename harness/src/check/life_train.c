@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-enum { MAX_PASSES = 10000 };
+enum { MAX_PASSES = 10000, MAX_ROUNDS = 10000 };
 
 /* ---- training ---- */
 
@@ -29,6 +29,13 @@ static pare_status keep(struct living *living, pare_status status, const struct 
     if (status != PARE_OK)
         error_set(&living->watch->inst->failure, status, "%s", err->text);
     return status;
+}
+
+static int wants_image_gradient(void *context, int32_t node) {
+    const struct living *living = context;
+    const pare_method_train *ext = living->train;
+    return !PARE_HAS(ext, pare_method_train, wants_image_gradient) || !ext->wants_image_gradient ||
+           ext->wants_image_gradient(living->self, life_graph(living), node) != 0;
 }
 
 static pare_status weight_forward(void *context, int32_t weight, const float *w, float *used) {
@@ -134,10 +141,23 @@ pare_status life_begin_training(struct living *living, struct error *err) {
     return CALL(living, "begin", living->train->begin(living->self, life_graph(living), &plan));
 }
 
+/* May set *from to the step that a further round begins with. */
+static pare_status ask_again(struct living *living, struct error *err, int64_t *from) {
+    const pare_method_train *ext = living->train;
+    if (!PARE_HAS(ext, pare_method_train, again) || !ext->again)
+        return PARE_OK;
+    pare_status status = CALL(living, "again", ext->again(living->self, life_graph(living), from));
+    if (status == PARE_OK && (*from < -1 || *from >= LIFE_STEPS))
+        return error_set(err, PARE_E_PLUGIN, "asks for training from step %lld of %d",
+                         (long long)*from, LIFE_STEPS);
+    return status;
+}
+
 pare_status life_train(struct living *living, struct error *err) {
     struct network_hooks hooks = {.context = living,
                                   .wants_weight = wants_weight,
                                   .wants_activation = wants_activation,
+                                  .wants_image_gradient = wants_image_gradient,
                                   .weight_forward = weight_forward,
                                   .weight_backward = weight_backward,
                                   .activation_forward = activation_forward,
@@ -147,8 +167,17 @@ pare_status life_train(struct living *living, struct error *err) {
                        &net))
         return life_own_failure(err);
     pare_status status = PARE_OK;
-    for (int64_t k = 0; k < LIFE_STEPS && status == PARE_OK; k++)
-        status = step(living, net, k, err);
+    int64_t from = 0;
+    for (int round = 0; from >= 0 && status == PARE_OK; round++) {
+        if (round == MAX_ROUNDS)
+            status = error_set(err, PARE_E_PLUGIN, "asks for more than %d rounds of training",
+                               MAX_ROUNDS);
+        for (int64_t k = from; k < LIFE_STEPS && status == PARE_OK; k++)
+            status = step(living, net, k, err);
+        from = -1;
+        if (status == PARE_OK)
+            status = ask_again(living, err, &from);
+    }
     network_destroy(net);
     if (status == PARE_OK && living->train->end)
         status = CALL(living, "end", living->train->end(living->self, life_graph(living)));
