@@ -16,6 +16,11 @@ run hangs --call-timeout 3
 run backends
 /usr/bin/python3 "$here/isolation.py" deaths.csv hangs.csv backends.csv
 
+echo "== time in all"
+rm hangs.csv
+run hangs --filter loop --call-timeout 0 --trial-timeout 2
+grep -o 'killed in apply of method misbehave: not done after 2 s; a longer --trial-timeout' hangs.csv
+
 echo "== nothing is left behind"
 sleep 0.2
 if pgrep -f "set part=.*--plugin-path $BUILD/"; then exit 1; fi

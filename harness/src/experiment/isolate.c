@@ -193,10 +193,10 @@ static void add_advice(enum child_end end, struct error *why) {
         error_set(why, why->status, "%s; %s", why->text, advice);
 }
 
-/* One child for the arms in `rest`, which then holds those it left undone. *why: what became of
- * the child, where it did not do them all; err is for what ends the run. */
+/* One child for the arms in `rest`, which then holds those it left undone; *n_lost of these fail
+ * with *why, which says what became of the child. err is for what ends the run. */
 static pare_status run_child(const struct trial_env *env, const struct isolation *isolation,
-                             trial_emit emit, void *context, struct trial *rest, int *is_built,
+                             trial_emit emit, void *context, struct trial *rest, size_t *n_lost,
                              struct error *why, struct error *err) {
     const struct child_options options = {.timeout_s = isolation->trial_s,
                                           .stall_s = isolation->stall_s,
@@ -208,7 +208,9 @@ static pare_status run_child(const struct trial_env *env, const struct isolation
     pare_status status = child_run(&options, run_in_child, &sender, receive, &receiver, why, &end);
     rest->arms += receiver.n_rows;
     rest->n_arms -= receiver.n_rows;
-    *is_built = receiver.is_built;
+    /* An arm that kills its process is one thing, no time left for the trial another. */
+    int is_one = receiver.is_built && end != CHILD_TIMEOUT && rest->n_arms > 0;
+    *n_lost = is_one ? 1 : rest->n_arms;
     if (status == PARE_OK && rest->n_arms > 0)
         error_set(why, PARE_E_PLUGIN, "the trial's process ended without this row");
     int is_ours = end == CHILD_REFUSED && !receiver.is_garbled;
@@ -228,11 +230,10 @@ pare_status isolate_run(const struct trial_env *env, const struct trial *trial,
                         struct error *err) {
     struct trial rest = *trial;
     while (rest.n_arms > 0) {
-        int is_built;
+        size_t n_lost;
         struct error why;
-        if (run_child(env, isolation, emit, context, &rest, &is_built, &why, err) != PARE_OK)
+        if (run_child(env, isolation, emit, context, &rest, &n_lost, &why, err) != PARE_OK)
             return err->status;
-        size_t n_lost = is_built && rest.n_arms > 0 ? 1 : rest.n_arms;
         if (trial_fail(env, &rest, n_lost, &why, emit, context, err) != PARE_OK)
             return err->status;
         rest.arms += n_lost;
