@@ -27,10 +27,11 @@ local function prepare(input, alone, link)
   local arms = data.arms(input)
   local names, number = svg.families(arms)
   local many_hosts = #data.values(input.columns.host, input.n) > 1
-  local list, groups = figures.make(arms, { number = number, alone = alone, link = link, many_hosts = many_hosts })
+  local means = data.means(arms)
+  local list = figures.make(means, { number = number, alone = alone, link = link, many_hosts = many_hosts })
   return {
     input = input, arms = arms, index = data.index(arms), families = names, number = number, figures = list,
-    groups = groups, many_hosts = many_hosts,
+    means = means, groups = data.group(arms, figures.subject), many_hosts = many_hosts,
   }
 end
 

@@ -49,6 +49,28 @@ local function run_of(arm)
   return table.concat(parts, ", ")
 end
 
+-- Sets run_short: of backend, threads, batch and scenario those that differ among the arms.
+local function shorten_runs(arms)
+  local names, first, differs = { "backend", "threads", "batch", "scenario" }, {}, {}
+  for _, arm in ipairs(arms) do
+    for _, name in ipairs(names) do
+      if arm[name] ~= nil then
+        first[name] = first[name] or arm[name]
+        differs[name] = differs[name] or arm[name] ~= first[name]
+      end
+    end
+  end
+  for _, arm in ipairs(arms) do
+    local all = arm.run
+    for k, part in ipairs { arm.backend or "", "%d+ threads?", "batch %d+", arm.scenario or "" } do
+      if not differs[names[k]] and part ~= "" then
+        all = k == 1 and all:sub(#part + 1) or k == 4 and all:sub(1, -#part - 1) or all:gsub(part, "", 1)
+      end
+    end
+    arm.run_short = all:gsub(",[, ]*", ", "):gsub("^, ", ""):gsub(", $", "")
+  end
+end
+
 -- The rows as arms, in their order.
 function data.arms(input)
   local arms = {}
@@ -71,7 +93,69 @@ function data.arms(input)
     arm.run = run_of(arm)
     arm.is_ok = arm.status == "ok"
   end
+  shorten_runs(arms)
   return arms
+end
+
+-- One mean of the arms that differ in nothing but the seed: the copy of the first, with the mean of each
+-- figure and, in place of its interval, its range over the seeds.
+local averaged = {
+  { "top1", "top1_ci_lo", "top1_ci_hi" }, { "median_ns", "median_ci_lo_ns", "median_ci_hi_ns" },
+  { "ratio", "ratio_ci_lo", "ratio_ci_hi" }, { "top1_simulated" }, { "bytes_file" }, { "compression_ratio" },
+  { "macs_effective" }, { "sparsity" },
+}
+
+local function mean_of(arms)
+  local mean = {}
+  for name, value in pairs(arms[1]) do
+    mean[name] = value
+  end
+  for _, names in ipairs(averaged) do
+    local sum, n, lo, hi = 0, 0, math.huge, -math.huge
+    for _, arm in ipairs(arms) do
+      local value = arm[names[1]]
+      if value then
+        sum, n, lo, hi = sum + value, n + 1, math.min(lo, value), math.max(hi, value)
+      end
+    end
+    mean[names[1]] = n == #arms and sum / n or nil
+    if names[2] then
+      mean[names[2]], mean[names[3]] = n == #arms and lo or nil, n == #arms and hi or nil
+    end
+  end
+  mean.n_seeds, mean.seed = #arms, nil
+  return mean
+end
+
+-- The good arms, those of several seeds as one: one seed alone is an anecdote, and the best of several
+-- would be a choice made by the test split.
+function data.means(arms)
+  local means = {}
+  for _, group in ipairs(data.group(arms, function(arm)
+    return table.concat({ arm.model or "", arm.dataset or "", arm.split or "", arm.pipeline, arm.run, arm.host or "" },
+      "\0")
+  end)) do
+    local one_each, seen = {}, {}
+    for _, arm in ipairs(group.arms) do
+      if arm.is_ok and arm.seed and not seen[arm.seed] then
+        seen[arm.seed] = true
+        one_each[#one_each + 1] = arm
+      end
+    end
+    if #one_each > 1 then
+      means[#means + 1] = mean_of(one_each)
+    else
+      for _, arm in ipairs(group.arms) do
+        means[#means + 1] = arm.is_ok and arm or nil
+      end
+    end
+  end
+  return means
+end
+
+-- "ptq(bits=8) (mean of 3 seeds)"
+function data.name(arm)
+  return arm.pipeline .. (arm.n_seeds and string.format(" (mean of %d seeds)", arm.n_seeds) or "")
 end
 
 -- Arms by the value of `key` (a function), in order of first appearance: a list of { name =, arms = }.
@@ -175,14 +259,15 @@ end
 -- Sets `label` of each arm: its pipeline without what is the same in all of them, with the seed and the run
 -- where those differ.
 function data.label(arms)
-  local seen, seeds, runs, models, uses = {}, {}, {}, {}, {}
+  local seen, seeds, runs, models, uses, many = {}, {}, {}, {}, {}, {}
   local function note(set, value)
     set.n = (set.n or 0) + (set[value] and 0 or 1)
     set[value] = true
   end
   for _, arm in ipairs(arms) do
     note(seeds, arm.seed or "")
-    note(runs, arm.run)
+    note(many, arm.n_seeds or 1)
+    note(runs, arm.run_short)
     note(models, arm.model or "")
     arm.steps = steps_of(arm.pipeline)
     for _, step in ipairs(arm.steps or {}) do
@@ -214,8 +299,11 @@ function data.label(arms)
     if seeds.n > 1 and arm.seed then
       arm.label = arm.label .. string.format(", seed %.14g", arm.seed)
     end
-    if runs.n > 1 then
-      arm.label = arm.label .. ", " .. arm.run
+    if arm.n_seeds and many.n > 1 then
+      arm.label = arm.label .. string.format(", %d seeds", arm.n_seeds)
+    end
+    if runs.n > 1 and arm.run_short ~= "" then
+      arm.label = arm.label .. ", " .. arm.run_short
     end
   end
 end

@@ -30,6 +30,17 @@ local function left_out(n_shown, n, what)
   return n_shown < n and string.format("%d of %d %ss shown. ", n_shown, n, what) or count(n, what) .. ". "
 end
 
+-- What the bars of a group's marks are.
+local function bars(arms, what)
+  for _, arm in ipairs(arms) do
+    if arm.n_seeds then
+      return "Marks are means over seeds where there are several; bars are then their range, else 95 % intervals of "
+        .. what .. ". "
+    end
+  end
+  return "Bars: 95 % interval of " .. what .. ". "
+end
+
 local front_note = "Dashed: the Pareto front, networks that no other beats in both; numbers as in the table below."
 
 local function accuracy_bytes(list, group, options)
@@ -45,8 +56,15 @@ local function accuracy_bytes(list, group, options)
   })
   add(list, { kind = "accuracy-bytes", group = group.name, title = title, short = "Against file size", svg = drawing,
     front = front,
-    caption = left_out(n_shown or 0, #trials, "network") .. "Bars: 95 % interval of top-1. " .. front_note
+    caption = left_out(n_shown or 0, #trials, "network") .. bars(trials, "top-1") .. front_note
       .. axis_note(is_log) })
+end
+
+-- What times can be compared within.
+local function run_name(options)
+  return function(arm)
+    return arm.run .. (options.many_hosts and arm.host and " on " .. arm.host or "")
+  end
 end
 
 local function accuracy_latency(list, group, options)
@@ -56,9 +74,7 @@ local function accuracy_latency(list, group, options)
       timed[#timed + 1] = arm
     end
   end
-  local runs = data.group(timed, function(arm)
-    return arm.run .. (options.many_hosts and arm.host and " on " .. arm.host or "")
-  end)
+  local runs = data.group(timed, run_name(options))
   for k = 1, math.min(#runs, MAX_RUNS) do
     local run = runs[k]
     local front = data.front(run.arms, "median_ns")
@@ -70,7 +86,7 @@ local function accuracy_latency(list, group, options)
     })
     add(list, { kind = "accuracy-latency", group = group.name, title = title, svg = drawing, front = front,
       short = "Against latency: " .. run.name,
-      caption = left_out(n_shown or 0, #run.arms, "arm") .. "Bars: 95 % intervals of top-1 and of the median. "
+      caption = left_out(n_shown or 0, #run.arms, "arm") .. bars(run.arms, "top-1 and of the median")
         .. front_note .. axis_note(is_log)
         .. (k == MAX_RUNS and #runs > MAX_RUNS
           and string.format(" %d further combinations of backend, threads, batch and scenario are only in the table of "
@@ -105,13 +121,8 @@ local function simulated(list, group, options)
     caption = caption .. "On the dashed line both agree." })
 end
 
-local function ratios(list, group, options)
-  local arms = {}
-  for _, arm in ipairs(group.arms) do
-    if arm.is_ok and arm.ratio then
-      arms[#arms + 1] = arm
-    end
-  end
+local function ratios_of_run(list, group, run, options)
+  local arms = run.arms
   table.sort(arms, function(a, b)
     return a.ratio ~= b.ratio and a.ratio < b.ratio or a.ratio == b.ratio and a.row < b.row
   end)
@@ -119,16 +130,24 @@ local function ratios(list, group, options)
   for k = 1, #arms, step do
     shown[#shown + 1] = arms[k]
   end
-  if #shown == 0 then
-    return
-  end
   data.label(shown)
-  local title = "Time against the baseline: " .. group.name
-  add(list, { kind = "time", group = group.name, title = title, short = "",
+  local title = "Time against the baseline: " .. group.name .. ", " .. run.name
+  add(list, { kind = "time", group = group.name, title = title, short = run.name,
     svg = svg.ratios(shown, { title = title, number = options.number, alone = options.alone, link = options.link }),
-    caption = left_out(#shown, #arms, "arm") .. "Bars: 95 % interval of the ratio, measured in the same rounds as the "
-      .. "baseline; one that holds 1 is not resolved. Upright strokes: the share of multiplications that is left, "
-      .. "what a kernel that skips all zeros could reach." })
+    caption = left_out(#shown, #arms, "arm") .. bars(shown, "the ratio")
+      .. "The ratio was measured in the same rounds as the baseline; a bar that holds 1 is not resolved. Upright "
+      .. "strokes: the share of multiplications that is left, what a kernel that skips all zeros could reach." })
+end
+
+local function ratios(list, group, options)
+  local timed = {}
+  for _, arm in ipairs(group.arms) do
+    timed[#timed + 1] = arm.is_ok and arm.ratio and arm or nil
+  end
+  local runs = data.group(timed, run_name(options))
+  for k = 1, math.min(#runs, MAX_RUNS) do
+    ratios_of_run(list, group, runs[k], options)
+  end
 end
 
 -- layers_json as a checked list, or nil.
@@ -177,7 +196,7 @@ function figures.make(arms, options)
       draw(list, group, options)
     end
   end
-  return list, groups
+  return list
 end
 
 -- What accuracies can be compared within: a network on a dataset.

@@ -33,18 +33,20 @@ local function best(arms, cost)
   return found
 end
 
--- Sentences about one network on one dataset, as { text, row = number of the row }.
+-- Sentences about one network on one dataset, as { text, row = number of the row }. Means over seeds, so
+-- that no lucky seed is praised.
 function summary.sentences(group)
   local list = {}
+  group = { arms = data.means(group.arms) }
   local small, fast = best(group.arms, "bytes_file"), best(group.arms, "ratio")
   if small then
     list[#list + 1] = { string.format("Smallest file at most 0.5 points below the baseline's top-1 of %s: %s, %s (%s "
-      .. "smaller), top-1 %s.", text.percent(small.top1_baseline), small.pipeline, text.bytes(small.bytes_file),
+      .. "smaller), top-1 %s.", text.percent(small.top1_baseline), data.name(small), text.bytes(small.bytes_file),
       text.factor(small.compression_ratio),
       text.interval(small.top1, small.top1_ci_lo, small.top1_ci_hi, text.percent)), row = small.row }
   end
   if fast and fast.ratio_ci_hi and fast.ratio_ci_hi < 1 then
-    list[#list + 1] = { string.format("Fastest of these: %s, %s of the baseline's time (%s).", fast.pipeline,
+    list[#list + 1] = { string.format("Fastest of these: %s, %s of the baseline's time (%s).", data.name(fast),
       text.interval(fast.ratio, fast.ratio_ci_lo, fast.ratio_ci_hi, text.factor), fast.run), row = fast.row }
   elseif fast then
     list[#list + 1] = { "None of these is faster than the baseline beyond doubt.", row = fast.row }

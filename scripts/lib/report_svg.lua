@@ -1,6 +1,7 @@
 -- Figures as SVG. A figure is a string that stands alone (its styles are in it) or in a page (they are
 -- the page's). Shapes as well as colours tell families apart; the colours are Okabe and Ito's.
 
+local data = require "report_data"
 local text = require "report_text"
 
 local svg = {}
@@ -155,7 +156,7 @@ end
 
 -- Accuracy: the axis is logarithmic in the error where errors differ much, so that the difference of
 -- 99.0 and 99.5 % shows beside one of 30 %.
-local accuracies = { 0, .2, .4, .6, .7, .8, .9, .95, .98, .99, .995, .998, .999, .9995, .9998, .9999 }
+local accuracies = { 0, .2, .4, .6, .7, .8, .85, .9, .92, .94, .96, .98, .99, .995, .998, .999, .9995, .9998, .9999 }
 
 local function accuracy_axis(lo, hi, least_error, from, to)
   if (1 - lo) < 4 * math.max(1 - hi, least_error) then
@@ -271,7 +272,7 @@ end
 -- ---- accuracy against a cost ----
 
 local function describe(arm)
-  local lines = { arm.pipeline .. (arm.seed and string.format(" (seed %.14g)", arm.seed) or "") }
+  local lines = { data.name(arm) .. (arm.seed and string.format(" (seed %.14g)", arm.seed) or "") }
   if arm.run ~= "" then
     lines[#lines + 1] = arm.run
   end
@@ -422,7 +423,7 @@ function svg.ratios(arms, options)
       element(out, '<path class="%s ci" d="M%.1f %.1fH%.1f"/>', class, x.at(arm.ratio_ci_lo), y, x.at(arm.ratio_ci_hi))
     end
     point(out, class, shape, x.at(arm.ratio), y, 4.5, arm, string.format("%s; %s; %s of the baseline's time",
-      arm.pipeline, arm.run, text.interval(arm.ratio, arm.ratio_ci_lo, arm.ratio_ci_hi, text.factor)), options.link)
+      data.name(arm), arm.run, text.interval(arm.ratio, arm.ratio_ci_lo, arm.ratio_ci_hi, text.factor)), options.link)
     label(out, WIDTH - 8, y + 4, "end", "soft", text.factor(arm.ratio))
   end
   return finish(out, options, WIDTH, bottom + 44, options.title)

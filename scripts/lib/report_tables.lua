@@ -6,24 +6,21 @@ local text = require "report_text"
 
 local tables = {}
 
-local function short_name(arm)
-  return arm.pipeline .. (arm.seed and string.format(" (seed %.14g)", arm.seed) or "")
-end
-
 -- ---- networks on a front ----
 
 function tables.front(front)
-  local rows = {}
+  local rows, top1 = {}, "top-1 [95 %]"
   for k, arm in ipairs(front) do
+    top1 = arm.n_seeds and "top-1 [range of seeds]" or top1
     rows[k] = {
-      { tostring(k) }, { short_name(arm), row = arm.row },
+      { tostring(k) }, { data.name(arm), row = arm.row },
       { text.interval(arm.top1, arm.top1_ci_lo, arm.top1_ci_hi, text.percent), sort = arm.top1 },
       { text.bytes(arm.bytes_file), sort = arm.bytes_file }, { text.factor(arm.compression_ratio) },
       { text.ns(arm.median_ns), sort = arm.median_ns },
       { text.interval(arm.ratio, arm.ratio_ci_lo, arm.ratio_ci_hi, text.factor), sort = arm.ratio },
     }
   end
-  return { headers = { "#", "pipeline", "top-1 [95 %]", "file", "smaller", "median", "time / baseline" }, rows = rows }
+  return { headers = { "#", "pipeline", top1, "file", "smaller", "median", "time / baseline" }, rows = rows }
 end
 
 -- ---- counters ----
