@@ -31,6 +31,8 @@ static const struct subject {
     {"dorefa", "weight_bits=7 activation_bits=4 clip=2.5 first_last_bits=0"},
     {"pact", "weight_bits=4 activation_bits=4"},
     {"pact", "weight_bits=2 activation_bits=3 alpha=3 first_last_bits=0"},
+    {"apot", "weight_bits=4 activation_bits=4"},
+    {"apot", "weight_bits=5 activation_bits=3 first_last_bits=0 progressive=8,4"},
     {"ternary", ""},
     {"ternary", "weight_granularity=channel first_last_bits=0 activation_bits=3"},
     {"binary", "estimator=xnor"},
@@ -59,7 +61,7 @@ static void must(pare_status status, const struct error *err) {
 }
 
 static int set_up(void **state) {
-    static const char *const plugins[] = {"lsq",     "qat",    "dorefa",    "pact",
+    static const char *const plugins[] = {"lsq",     "apot",   "qat",       "dorefa", "pact",
                                           "ternary", "binary", "magnitude", "ref"};
     struct fixture *f = calloc(1, sizeof *f);
     struct error err = {PARE_OK, ""};

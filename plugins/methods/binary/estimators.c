@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "estimators.h"
+#include "standard.h"
 
 #include <float.h>
 #include <math.h>
@@ -98,58 +99,6 @@ const struct lowbit_weight_ops binary_xnor = {
     .backward = xnor_backward,
 };
 
-/* ---- standardized weights, for the other two ---- */
-
-/* x = (w - mean) / deviation; a channel of one value has deviation 1. */
-struct standard {
-    double mean, deviation;
-};
-
-static struct standard standardize(const float *w, int64_t n) {
-    double sum = 0.0, squares = 0.0;
-    for (int64_t i = 0; i < n; i++) {
-        sum += (double)w[i];
-    }
-    const double mean = sum / (double)n;
-    for (int64_t i = 0; i < n; i++) {
-        squares += ((double)w[i] - mean) * ((double)w[i] - mean);
-    }
-    const double deviation = n > 1 ? sqrt(squares / (double)(n - 1)) : 0.0;
-    return (struct standard){mean, deviation > (double)FLT_MIN ? deviation : 1.0};
-}
-
-static double standard_of(const struct standard *s, float w) {
-    return ((double)w - s->mean) / s->deviation;
-}
-
-static void standard_codes(const struct standard *s, const float *w, int64_t n, int16_t *codes) {
-    for (int64_t i = 0; i < n; i++) {
-        codes[i] = standard_of(s, w[i]) < 0.0 ? -1 : 1;
-    }
-}
-
-/* From gradients with respect to x, in gw, to those with respect to w. */
-static void standard_backward(const struct standard *s, const float *w, int64_t n, float *gw) {
-    double sum = 0.0, dot = 0.0;
-    for (int64_t i = 0; i < n; i++) {
-        sum += (double)gw[i];
-        dot += (double)gw[i] * standard_of(s, w[i]);
-    }
-    const double mean = sum / (double)n;
-    const double along = n > 1 ? dot / (double)(n - 1) : 0.0;
-    for (int64_t i = 0; i < n; i++) {
-        gw[i] = (float)(((double)gw[i] - mean - standard_of(s, w[i]) * along) / s->deviation);
-    }
-}
-
-static double mean_abs_standard(const struct standard *s, const float *w, int64_t n) {
-    double sum = 0.0;
-    for (int64_t i = 0; i < n; i++) {
-        sum += fabs(standard_of(s, w[i]));
-    }
-    return sum / (double)n;
-}
-
 /* ---- IR-Net ---- */
 
 /* Libra-PB, eq. 9 and 10, but with the size of the weights before they were divided by their
@@ -159,8 +108,8 @@ static void irnet_encode_channel(void *arg, int64_t channel) {
     const struct job *job = arg;
     const int64_t n = job->slot->n_elems / job->slot->n_scales;
     const float *w = job->w + channel * n;
-    const struct standard s = standardize(w, n);
-    const double size = s.deviation * mean_abs_standard(&s, w, n);
+    const struct standard s = standard_make(w, n);
+    const double size = s.deviation * standard_mean_abs(&s, w, n);
     job->slot->scales[channel] = usable(size > (double)FLT_MIN ? exp2(rint(log2(size))) : 1.0);
     standard_codes(&s, w, n, job->slot->codes + channel * n);
 }
@@ -177,7 +126,7 @@ static void irnet_backward_channel(void *arg, int64_t channel) {
     const int64_t n = job->slot->n_elems / job->slot->n_scales;
     const float *w = job->w + channel * n, *g = job->g + channel * n;
     float *gw = job->gw + channel * n;
-    const struct standard s = standardize(w, n);
+    const struct standard s = standard_make(w, n);
     const double t = 0.1 * pow(100.0, progress(job->lb));
     const double k = fmax(1.0 / t, 1.0);
     const double scale = (double)job->slot->scales[channel];
@@ -207,7 +156,7 @@ static void recu_encode_channel(void *arg, int64_t channel) {
     const struct job *job = arg;
     const int64_t n = job->slot->n_elems / job->slot->n_scales;
     const float *w = job->w + channel * n;
-    const struct standard s = standardize(w, n);
+    const struct standard s = standard_make(w, n);
     job->slot->scales[channel] = usable(mean_abs(w, n));
     standard_codes(&s, w, n, job->slot->codes + channel * n);
 }
@@ -224,7 +173,7 @@ static double recu_bound(const struct lowbit *lb, const struct standard *s, cons
                          int64_t n) {
     const double slope = (0.99 - 0.85) / (exp(1.0) - 1.0);
     const double tau = slope * exp(progress(lb)) + 0.85 - slope;
-    return -mean_abs_standard(s, w, n) * log(2.0 - 2.0 * tau);
+    return -standard_mean_abs(s, w, n) * log(2.0 - 2.0 * tau);
 }
 
 static void recu_backward_channel(void *arg, int64_t channel) {
@@ -232,7 +181,7 @@ static void recu_backward_channel(void *arg, int64_t channel) {
     const int64_t n = job->slot->n_elems / job->slot->n_scales;
     const float *w = job->w + channel * n, *g = job->g + channel * n;
     float *gw = job->gw + channel * n;
-    const struct standard s = standardize(w, n);
+    const struct standard s = standard_make(w, n);
     const double bound = recu_bound(job->lb, &s, w, n);
     const double scale = (double)job->slot->scales[channel];
     for (int64_t i = 0; i < n; i++) {

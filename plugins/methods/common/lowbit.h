@@ -166,6 +166,7 @@ struct lowbit {
     const struct lowbit_weight_ops *weight_ops, *edge_weight_ops; /* edge: first and last layer */
     const struct lowbit_value_ops *value_ops, *edge_value_ops;
     int is_per_channel; /* weights */
+    int has_offset;     /* lowbit_value_step: LSQ+ */
     int weight_bits, activation_bits, edge_weight_bits, edge_value_bits, residual_bits;
     int32_t n_stages;     /* of progressive widths, before the last one */
     const double *stages; /* (n_stages) */
