@@ -72,9 +72,10 @@ void run_progress_stage(const struct run_progress *p, enum trial_stage stage,
 
 void run_progress_row(struct run_progress *p, const struct record *rec) {
     int is_ok = strcmp(record_get(rec, COL_status), "ok") == 0;
-    if (!is_ok && !p->quiet)
-        fprintf(stderr, "%s  failed: %s\n", p->is_tty ? "\r\033[K" : "",
-                record_get(rec, COL_error));
+    if (!is_ok && !p->quiet && p->is_tty) /* a line that stays: its trial's will be drawn over */
+        fprintf(stderr, "\r\033[K%s: failed: %s\n", p->trial, record_get(rec, COL_error));
+    else if (!is_ok && !p->quiet)
+        fprintf(stderr, "  failed: %s\n", record_get(rec, COL_error));
     const char *cell = record_get(rec, COL_top1), *pipeline = record_get(rec, COL_pipeline);
     if (!is_ok || !cell[0])
         return;
