@@ -20,6 +20,8 @@ block() {
 # Scripts that the text tells to save.
 block lua "$PARE_HOME/README.md" >bits.lua
 block lua "$PARE_HOME/plugins/README.md" >mine.lua
+mkdir my-plugins
+block 'c$' "$PARE_HOME/plugins/README.md" >my-plugins/shift.c
 
 n=0
 for file in README.md datasets/README.md plugins/README.md harness/src/script/README.md; do
