@@ -73,6 +73,7 @@ struct pare_backend {
     pare_status (*compile)(void *instance, const pare_graph *graph,
                            const pare_compile_options *options, void **executable);
     void (*executable_destroy)(void *executable); /* NULL is fine. [main] */
+    /* What was compiled; *info lives as long as the executable. [main] */
     pare_status (*executable_info)(void *executable, const pare_executable_info **info);
 
     /* images (n,H,W,C) fp32 -> output (n,n_classes) fp32; 1 <= n <= max_batch. [main] [hot] */

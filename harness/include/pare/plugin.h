@@ -73,7 +73,9 @@ struct pare_host {
         __attribute__((format(printf, 3, 4)))
 #endif
         ;
-    void (*log)(const pare_host *host, pare_log_level level, const char *format, ...) /* [any] */
+
+    /* For people, on stderr, one line; PARE_LOG_DEBUG only where $PARE_DEBUG is set. [any] */
+    void (*log)(const pare_host *host, pare_log_level level, const char *format, ...)
 #if defined(__GNUC__)
         __attribute__((format(printf, 3, 4)))
 #endif

@@ -33,6 +33,7 @@ typedef struct pare_train_step {
 typedef struct pare_method_train {
     uint32_t struct_size;
 
+    /* Before the first step; the plan is borrowed for the call. May change the graph. [main] */
     pare_status (*begin)(void *instance, const pare_graph *graph, const pare_train_plan *plan);
 
     /* What the forward pass uses instead of weight `weight`: w (dims) -> used (dims). And back:
