@@ -108,7 +108,12 @@ static void test_srste(void **state) {
     must(nm.train->weight_backward(nm.self, &m->graph, w->index, w->data, g, back), &err);
     for (int i = 0; i < 24; i++) {
         assert_true(used[i] == (i % 4 >= 2 ? dense[i] : 0.0f));
-        assert_true(back[i] == (i % 4 >= 2 ? 0.5f : 0.5f + 0.25f * dense[i]));
+        assert_true(back[i] == 0.5f);
+    }
+    const pare_train_step step = {.struct_size = sizeof step, .lr = 0.5};
+    must(nm.train->after_step(nm.self, &m->graph, &step), &err);
+    for (int i = 0; i < 24; i++) { /* 1 - lr decay */
+        assert_true(w->data[i] == (i % 4 >= 2 ? dense[i] : 0.875f * dense[i]));
     }
     for (int i = 0; i < 24; i++) {
         data[i] = (float)(4 - i % 4);
@@ -172,7 +177,8 @@ static void test_out_of_memory(void **state) {
         unload(&nm);
         model_destroy(m);
     }
-    assert_int_equal(n, 6); /* targets, mask, list, two copies, and the run that went well */
+    assert_int_equal(n,
+                     7); /* targets, mask, scratch, list, two copies, and the run that went well */
 }
 
 int main(void) {

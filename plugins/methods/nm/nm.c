@@ -23,10 +23,11 @@ struct nm {
     const pare_host *host;
     int64_t n, m;
     int is_srste;
-    float decay;
+    double decay;
     struct target target;
     int64_t most_elems; /* of the largest selected weight */
     uint8_t *mask;      /* (most_elems) */
+    float *decayed;     /* (most_elems) */
     float **dense;      /* (target.n) values before apply, for a training; NULL without srste */
 };
 
@@ -45,6 +46,7 @@ static void destroy(void *instance) {
         free_dense(s);
         target_clear(&s->target);
         host->free(host, s->mask);
+        host->free(host, s->decayed);
         host->free(host, s);
     }
 }
@@ -63,7 +65,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
                      .n = v[P_N]->i,
                      .m = v[P_M]->i,
                      .is_srste = v[P_SRSTE]->i != 0,
-                     .decay = (float)v[P_DECAY]->f};
+                     .decay = v[P_DECAY]->f};
     *instance = s;
     return PARE_OK;
 }
@@ -124,9 +126,11 @@ static pare_status prepare(struct nm *s, const pare_graph *graph) {
         s->most_elems = n > s->most_elems ? n : s->most_elems;
     }
     s->mask = s->host->alloc(s->host, (size_t)s->most_elems);
-    return s->mask ? PARE_OK
-                   : s->host->fail(s->host, PARE_E_NOMEM, "no memory for a mask of %lld weights",
-                                   (long long)s->most_elems);
+    s->decayed = s->host->alloc(s->host, (size_t)s->most_elems * sizeof *s->decayed);
+    return s->mask && s->decayed
+               ? PARE_OK
+               : s->host->fail(s->host, PARE_E_NOMEM, "no memory for a mask of %lld weights",
+                               (long long)s->most_elems);
 }
 
 static pare_status keep_dense(struct nm *s, const pare_graph *graph) {
@@ -203,19 +207,30 @@ static pare_status weight_forward(void *instance, const pare_graph *graph, int32
     return PARE_OK;
 }
 
-/* Straight through the mask, plus decay w where the mask is 0. */
+/* Straight through the mask. */
 static pare_status weight_backward(void *instance, const pare_graph *graph, int32_t weight,
                                    const float *w, const float *grad_used, float *grad_w) {
-    struct nm *s = instance;
-    const pare_weight *view = graph->weights[weight];
-    if (s->is_srste) {
-        mask_groups(s, view, w, s->mask);
-    }
-    for (int64_t i = 0; i < view->n_elems; i++) {
-        const int is_out = s->is_srste && !s->mask[i];
-        grad_w[i] = grad_used[i] + (is_out ? s->decay * w[i] : 0.0f);
-    }
+    (void)instance;
+    (void)w;
+    memmove(grad_w, grad_used, (size_t)graph->weights[weight]->n_elems * sizeof *grad_w);
     return PARE_OK;
+}
+
+/* The rest of SR-STE's step: what is out moves by -lr decay w. */
+static pare_status after_step(void *instance, const pare_graph *graph,
+                              const pare_train_step *step) {
+    struct nm *s = instance;
+    pare_status status = PARE_OK;
+    const float left = (float)(1.0 - step->lr * s->decay);
+    for (int32_t k = 0; s->is_srste && k < s->target.n && status == PARE_OK; k++) {
+        const pare_weight *w = graph->weights[s->target.weights[k]];
+        mask_groups(s, w, w->data, s->mask);
+        for (int64_t i = 0; i < w->n_elems; i++) {
+            s->decayed[i] = s->mask[i] ? w->data[i] : left * w->data[i];
+        }
+        status = s->host->set_weight(s->host, graph, w->index, s->decayed);
+    }
+    return status;
 }
 
 static pare_status train_end(void *instance, const pare_graph *graph) {
@@ -228,6 +243,7 @@ static const pare_method_train train = {
     .begin = train_begin,
     .weight_forward = weight_forward,
     .weight_backward = weight_backward,
+    .after_step = after_step,
     .end = train_end,
 };
 
