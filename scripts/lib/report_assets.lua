@@ -48,9 +48,9 @@ footer{margin-top:50px;color:var(--soft);font-size:.87rem}
 @media print{nav,.skip,.tools,#tip{display:none!important}body{max-width:none;padding:0;font-size:10pt}
 figure,tr,li{break-inside:avoid}h2,h3,h4,summary,.legend,section>p{break-after:avoid}
 .scroll,#rows .scroll{overflow:visible;max-height:none}
-#rows table{font-size:6.5pt}table{font-size:8pt}th,td{padding:2px 5px 2px 0}
-#rows td,#counters td,#rows th,#counters th,td.n{white-space:normal;overflow-wrap:break-word;
-min-width:0!important}
+table{font-size:8pt}#rows table,#counters table{font-size:6.5pt}th,td{padding:2px 5px 2px 0}
+#rows td,#counters td,#rows th,#counters th{white-space:normal;overflow-wrap:break-word;min-width:0!important}
+#rows td.n,#counters td.n{white-space:nowrap}
 @page{margin:14mm 12mm}
 #rows th,#counters th{position:static}th button::after{content:""!important}
 .figures{grid-template-columns:1fr 1fr}a{color:inherit;text-decoration:none}}

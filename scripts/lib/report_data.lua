@@ -358,7 +358,8 @@ end
 -- What speaks against an arm's figures.
 function data.doubts(arm)
   local doubts = {}
-  if arm.aa_ratio and arm.aa_ratio_ci_lo and arm.aa_ratio_ci_hi
+  -- As `pare compare` sees it by default: by more than half of the 2 % that count.
+  if arm.aa_ratio and arm.aa_ratio_ci_lo and arm.aa_ratio_ci_hi and math.abs(arm.aa_ratio - 1) > 0.01
     and (arm.aa_ratio_ci_lo > 1 or arm.aa_ratio_ci_hi < 1) then
     doubts[#doubts + 1] = string.format("null control differs (%s against itself)", text.factor(arm.aa_ratio))
   end
