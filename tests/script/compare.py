@@ -50,6 +50,12 @@ def exit_statuses():
     check(row["verdict"] == "regressed" and row["latency_verdict"] == "regressed"
           and abs(row["latency_change"] - 0.1) < 1e-6 and row["top1_verdict"] == "same", f"json: {row}")
 
+    check("lenet5-mnist: " not in out, f"one model is named: {out}")
+    two = [dict(row, model=("a", "b")[k % 2]) for k, row in enumerate(base)]
+    records.write("new.csv", two)
+    status, out, err = pare("compare", "new.csv", "new.csv")
+    check("a: ptq(bits=8)" in out and "b: ptq(bits=8)" in out, f"two models are not named: {out}")
+
     records.write("new.csv", base[:5])
     status, out, err = compare("--gate")
     check(status == 1 and "not in NEW" in out, f"a missing arm: {status} {out}{err}")

@@ -37,14 +37,15 @@ static pare_status read_options(const struct cli *cli, struct compare_options *o
 
 /* ---- the table for people ---- */
 
-static pare_status add_for_people(struct table *table, const struct compared_arm *arm,
-                                  struct error *err) {
-    char run[128], texts[N_QUANTITIES][64];
+static pare_status add_for_people(const struct comparison *cmp, struct table *table,
+                                  const struct compared_arm *arm, struct error *err) {
+    char run[128], subject[256], texts[N_QUANTITIES][64];
+    compare_describe_subject(cmp, arm, subject);
     compare_describe_run(arm, run);
     for (int q = 0; q < N_QUANTITIES; q++)
         compare_describe(arm, (enum quantity)q, texts[q]);
     const char *cells[] = {verdict_name(arm->verdict),
-                           arm->pipeline,
+                           subject,
                            arm->seed,
                            run,
                            texts[QUANTITY_LATENCY],
@@ -60,7 +61,7 @@ static pare_status fill_for_people(const struct comparison *cmp, struct table *t
                                    struct error *err) {
     for (int v = 0; v < N_VERDICTS; v++)
         for (size_t k = 0; k < cmp->n_arms; k++)
-            if ((int)cmp->arms[k].verdict == v && add_for_people(table, &cmp->arms[k], err))
+            if ((int)cmp->arms[k].verdict == v && add_for_people(cmp, table, &cmp->arms[k], err))
                 return err->status;
     return PARE_OK;
 }

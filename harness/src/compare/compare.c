@@ -325,6 +325,7 @@ static void compare_pairs(struct comparison *cmp, const struct pair *pairs, size
             join_verdicts(arm);
         }
         cmp->n_of[arm->verdict]++;
+        cmp->has_several_models |= strcmp(arm->model, cmp->arms[0].model) != 0;
         cmp->n_failing_gate += (size_t)arm->fails_gate;
     }
 }

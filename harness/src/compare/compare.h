@@ -62,7 +62,8 @@ struct comparison {
     size_t n_tests;    /* comparisons that noise can fool; the intervals allow for all of them */
     size_t n_only_new; /* arms that only NEW has; not compared */
     size_t n_without_id[2]; /* rows of BASE and NEW without an arm_id; not compared */
-    char notes[8][256];     /* (n_notes) what a reader should know before believing it */
+    int has_several_models;
+    char notes[8][256]; /* (n_notes) what a reader should know before believing it */
     size_t n_notes;
     char host[128], newest[32]; /* machine and time of NEW's last row, "" when unknown */
     struct compare_options options;
@@ -79,6 +80,9 @@ void compare_destroy(struct comparison *cmp);
 
 /* "+3.1 % [+2.6, +3.7]", "-0.12 points", "" when not compared. */
 void compare_describe(const struct compared_arm *arm, enum quantity quantity, char text[64]);
+/* The pipeline, with its model before it where the comparison has several: "lenet5-mnist: fp32". */
+void compare_describe_subject(const struct comparison *cmp, const struct compared_arm *arm,
+                              char text[256]);
 /* "ref, 1 thread, batch 1, single" */
 void compare_describe_run(const struct compared_arm *arm, char text[128]);
 

@@ -26,6 +26,14 @@ void compare_describe(const struct compared_arm *arm, enum quantity quantity, ch
                  100 * c->lo, digits, 100 * c->hi);
 }
 
+void compare_describe_subject(const struct comparison *cmp, const struct compared_arm *arm,
+                              char text[256]) {
+    if (cmp->has_several_models)
+        snprintf(text, 256, "%.80s: %.170s", arm->model, arm->pipeline);
+    else
+        snprintf(text, 256, "%.255s", arm->pipeline);
+}
+
 void compare_describe_run(const struct compared_arm *arm, char text[128]) {
     snprintf(text, 128, "%.40s, %.8s thread%s, batch %.12s, %.16s", arm->backend, arm->threads,
              strcmp(arm->threads, "1") == 0 ? "" : "s", arm->batch, arm->scenario);
@@ -175,11 +183,12 @@ static void markdown(FILE *file, const char *text) {
     escape(file, text, "\\`*_{}[]<>()#+!|~&@", put_escaped);
 }
 
-static void markdown_row(FILE *file, const struct compared_arm *arm) {
+static void markdown_row(FILE *file, const struct comparison *cmp, const struct compared_arm *arm) {
     static const char *const marks[N_VERDICTS] = {"❌", "⚠️", "❔", "✅", "➖"};
-    char run[128], text[64];
+    char run[128], text[64], subject[256];
     fprintf(file, "| %s %s | ", marks[arm->verdict], verdict_name(arm->verdict));
-    markdown(file, arm->pipeline);
+    compare_describe_subject(cmp, arm, subject);
+    markdown(file, subject);
     fprintf(file, " (seed ");
     markdown(file, arm->seed);
     fprintf(file, ") | ");
@@ -204,7 +213,7 @@ static void markdown_table(FILE *file, const struct comparison *cmp, int same) {
             if ((int)cmp->arms[k].verdict != v || (v == VERDICT_SAME) != same)
                 continue;
             if (n++ < MAX_ROWS)
-                markdown_row(file, &cmp->arms[k]);
+                markdown_row(file, cmp, &cmp->arms[k]);
             else
                 n_left++;
         }
