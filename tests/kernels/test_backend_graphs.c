@@ -539,10 +539,19 @@ static void test_random_graphs(void **state) {
     assert_true(n_integer >= 5 / step);
 }
 
+static void quantize_weight(struct maker *m, int32_t node, int32_t bits) {
+    if (bits == 1) {
+        maker_binary_weight(m, node);
+    } else {
+        maker_quantize_weight(m, node, bits);
+    }
+}
+
 /* One convolution and one linear layer around every size of a tile: one element, a tile and its
- * neighbours, primes. With `extreme`, the largest codes there are on both sides of each product,
- * which is where sums that saturate or start wrongly show. */
-static void check_shape(uint64_t seed, int quantized, int extreme) {
+ * neighbours, primes; with weights of `bits` bits (0: floats). With `extreme`, the largest codes
+ * there are on both sides of each product, which is where sums that saturate or start wrongly show.
+ */
+static void check_shape(uint64_t seed, int32_t bits, int extreme) {
     static const int32_t channels[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48, 61, 64};
     const int32_t n_channels = (int32_t)(sizeof channels / sizeof *channels);
     struct maker m;
@@ -564,34 +573,46 @@ static void check_shape(uint64_t seed, int quantized, int extreme) {
     int32_t pool =
         maker_simple(&m, maker_between(&r, 0, 1) ? PARE_OP_FLATTEN : PARE_OP_GLOBAL_AVG_POOL, relu);
     int32_t fc = maker_linear(&m, pool, channels[maker_between(&r, 0, n_channels - 1)], 1);
-    if (quantized) {
+    if (bits > 0) {
         float range = extreme ? 0.01f : 3.0f;
         maker_quantize_somehow(&m, 0, 8, range);
         maker_quantize_somehow(&m, relu, 8, extreme ? 0.01f * (float)(in_c * kernel) : 3.0f);
         if (pool != relu && m.nodes[pool]->op != PARE_OP_FLATTEN) {
             maker_quantize_somehow(&m, pool, 8, 2.0f);
         }
-        maker_quantize_weight(&m, conv, 8);
-        maker_quantize_weight(&m, fc, 8);
+        quantize_weight(&m, conv, bits);
+        quantize_weight(&m, fc, bits);
     }
     for (int64_t k = 0; extreme && k < maker_weight(&m, conv, PARE_ROLE_WEIGHT)->n_elems; k++) {
         pare_weight *w = maker_weight(&m, conv, PARE_ROLE_WEIGHT);
-        int16_t code = seed % 3 == 0 ? 127 : seed % 3 == 1 ? -127 : (int16_t)(k % 2 ? 127 : -127);
+        int16_t most = (int16_t)(bits > 1 ? (1 << (bits - 1)) - 1 : 1);
+        int negative = seed % 3 == 1 || (seed % 3 == 2 && k % 2 == 0);
+        int16_t code = negative ? (int16_t)-most : most;
         ((int16_t *)(uintptr_t)w->codes)[k] = code;
         ((float *)(uintptr_t)w->data)[k] =
             w->quant.scale[k / (w->n_elems / w->dims[0])] * (float)code;
     }
     struct outcome outcome = check(&m, 1.0f);
-    assert_string_equal(outcome.execution, quantized ? "integer" : "float");
+    assert_string_equal(outcome.execution, bits > 0 ? "integer" : "float");
     maker_free(&m);
 }
 
 static void test_shapes(void **state) {
     (void)state;
     for (uint64_t seed = 0; seed < 50; seed += seed_step()) {
-        check_shape(seed, 1, 0);
-        check_shape(seed + 1000, 1, 1);
+        check_shape(seed, 8, 0);
+        check_shape(seed + 1000, 8, 1);
         check_shape(seed + 2000, 0, 0);
+    }
+}
+
+static void test_narrow_weights(void **state) {
+    (void)state;
+    for (int32_t bits = 1; bits <= 4; bits++) {
+        for (uint64_t seed = 0; seed < 20; seed += seed_step()) {
+            check_shape(seed + 3000 + 100 * (uint64_t)bits, bits, 0);
+            check_shape(seed + 4000 + 100 * (uint64_t)bits, bits, 1);
+        }
     }
 }
 
@@ -635,12 +656,13 @@ static void test_wide_3x3(void **state) {
 /* test_backend_graphs [PATTERN]: the tests whose names match, * and ? as in file names. */
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lenet_float),  cmocka_unit_test(test_lenet_integer),
-        cmocka_unit_test(test_lenet_wide),   cmocka_unit_test(test_lenet_mixed),
-        cmocka_unit_test(test_resnet_float), cmocka_unit_test(test_resnet_integer),
-        cmocka_unit_test(test_signs),        cmocka_unit_test(test_resnet_unfolded),
-        cmocka_unit_test(test_two_readers),  cmocka_unit_test(test_random_graphs),
-        cmocka_unit_test(test_shapes),       cmocka_unit_test(test_wide_3x3),
+        cmocka_unit_test(test_lenet_float),    cmocka_unit_test(test_lenet_integer),
+        cmocka_unit_test(test_lenet_wide),     cmocka_unit_test(test_lenet_mixed),
+        cmocka_unit_test(test_resnet_float),   cmocka_unit_test(test_resnet_integer),
+        cmocka_unit_test(test_signs),          cmocka_unit_test(test_resnet_unfolded),
+        cmocka_unit_test(test_two_readers),    cmocka_unit_test(test_random_graphs),
+        cmocka_unit_test(test_shapes),         cmocka_unit_test(test_wide_3x3),
+        cmocka_unit_test(test_narrow_weights),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);

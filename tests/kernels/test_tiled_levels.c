@@ -106,6 +106,38 @@ static const struct choice choices[] = {
 };
 #endif
 
+/* Weights of so many bits in a linear layer of in_c inputs: the end of the kernel's name, and the
+ * bits that one takes in memory. */
+struct narrow {
+    int32_t bits, in_c;
+    const char *name;
+    int32_t packed_bits;
+};
+#ifdef __x86_64__
+static const struct narrow narrow[] = {
+    {8, 800, "", 8},
+    {5, 800, "", 8},
+    {4, 800, "_w4", 4},
+    {3, 500, "_w4", 4},
+    {2, 800, "_w2", 2},
+    {2, 500, "_w2", 2},
+    {1, 800, "_w1", 1},
+    {1, 500, "_w1", 1},
+    /* Seven of eight codes of a step would be nothing; there is no 0 for the last of 30. */
+    {4, 1, "_w4_widened", 8},
+    {2, 36, "_w4", 4},
+    {1, 30, "_w2", 2},
+};
+#endif
+#ifdef __aarch64__
+static const struct narrow narrow[] = {
+    {8, 800, "", 8},
+    {4, 800, "_w4_widened", 8},
+    {2, 800, "_w2_widened", 8},
+    {1, 800, "_w1_widened", 8},
+};
+#endif
+
 static void test_level(void **state) {
     (void)state;
     for (size_t k = 0; k < sizeof choices / sizeof *choices; k++) {
@@ -214,11 +246,65 @@ static void test_bad_run(void **state) {
     maker_free(&m);
 }
 
+/* What weights of few bits become at each level that this machine has: the kernel's name says it,
+ * and their bytes. Steps may add an eighth to a layer; int8 takes a byte for each, or two. */
+static void check_narrow(const char *isa, int32_t bits, int32_t in_c, const char *name,
+                         int64_t most) {
+    struct test_host host;
+    struct maker m;
+    void *instance;
+    void *exe;
+    const pare_executable_info *info;
+    maker_init(&m, 9, 1, 1, in_c);
+    int32_t fc = maker_linear(&m, maker_simple(&m, PARE_OP_FLATTEN, 0), 64, 1);
+    maker_quantize_value(&m, 0, 8, 0.05f, 3);
+    if (bits == 1) {
+        maker_binary_weight(&m, fc);
+    } else {
+        maker_quantize_weight(&m, fc, bits);
+    }
+    test_host_init(&host);
+    assert_int_equal(backend->create(&host.host, NULL, &instance), PARE_OK);
+    pare_compile_options options = {sizeof options, 1, isa};
+    assert_int_equal(backend->compile(instance, &m.graph, &options, &exe), PARE_OK);
+    assert_int_equal(backend->executable_info(exe, &info), PARE_OK);
+    const pare_kernel_info *kernel = info->kernels[info->n_kernels - 1];
+    assert_non_null(strstr(kernel->kernel, "_linear_i8"));
+    assert_string_equal(strstr(kernel->kernel, "_linear_i8") + strlen("_linear_i8"), name);
+    assert_in_range(kernel->weight_bytes, 64 * in_c * bits / 8, most);
+    backend->executable_destroy(exe);
+    backend->destroy(instance);
+    assert_int_equal(host.n_live, 0);
+    maker_free(&m);
+}
+
+static void test_narrow_weights(void **state) {
+    (void)state;
+    for (int32_t k = 0; k < levels->n_levels; k++) {
+        const struct tiled_level *level = &levels->levels[k];
+        if ((levels->cpu_features() & level->needs) != level->needs) {
+            continue;
+        }
+        for (size_t n = 0; n < sizeof narrow / sizeof *narrow; n++) {
+            struct narrow narrowed = narrow[n];
+            const struct narrow *c = &narrowed;
+            if (strcmp(c->name, "_w1") == 0 &&
+                (strcmp(level->isa, "sse") == 0 || strcmp(level->isa, "avx2") == 0)) {
+                narrowed.name = "_w2"; /* these have no kernels for 1 bit */
+                narrowed.packed_bits = 2;
+            }
+            int64_t bytes = c->packed_bits == 8 ? 2 * 64 * c->in_c + 4096
+                                                : 64 * c->in_c * c->packed_bits * 9 / 64;
+            check_narrow(level->isa, c->bits, c->in_c, c->name, bytes);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_level),   cmocka_unit_test(test_probe),
         cmocka_unit_test(test_split),   cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_bad_run),
+        cmocka_unit_test(test_bad_run), cmocka_unit_test(test_narrow_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

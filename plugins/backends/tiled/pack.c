@@ -2,6 +2,8 @@
 /* Weights in the order in which the tiles read them. */
 #include "tiled.h"
 
+#include <float.h>
+#include <stdlib.h>
 #include <string.h>
 
 void *tiled_keep(struct tiled_packer *packer, int64_t n, size_t size) {
@@ -92,8 +94,8 @@ static void pack_channel(const struct tiled_packer *packer, const struct lower_s
         const struct lower_value *in = &packer->plan->low.values[s->in[0]];
         /* The accumulator wraps, so this may: the exact sum fits. */
         p->start[block->params + o] =
-            (int32_t)(uint32_t)(uint64_t)(-(in->zero + packer->code_offset) * sum);
-        p->multiplier[block->params + o] = s->multiplier[channel];
+            (int32_t)(uint32_t)(uint64_t)(-(in->zero + packer->code_offset) * sum * kind->scale);
+        p->multiplier[block->params + o] = s->multiplier[channel] / (float)kind->scale;
     }
 }
 
@@ -114,26 +116,78 @@ static int pack_i16(struct tiled_packer *packer, const struct lower_step *s,
     return 1;
 }
 
-/* NULL: the 16-bit path. */
-static const struct tiled_product_kind *find_kind(const struct tiled_kernels *kernels,
-                                                  const struct lower_step *s) {
-    switch (s->arith) {
-    case LOWER_F32:
-        return kernels->kinds[TILED_F32];
-    case LOWER_I8:
-        return kernels->kinds[TILED_I8];
-    case LOWER_I16:
-        break;
+/* Can sums of a channel's weights times `scale` be told from what they are modulo 2^32, and its
+ * multiplier be divided by it without a rounding? Then float(scale acc) * (m / scale) is
+ * float(acc) * m to the bit. */
+static int scale_fits(const struct tiled_packer *packer, const struct lower_step *s,
+                      int32_t scale) {
+    const struct lower_value *in = &packer->plan->low.values[s->in[0]];
+    const int64_t above = in->qmax - in->zero;
+    const int64_t below = in->zero - in->qmin;
+    const int64_t most = above > below ? above : below;
+    const int64_t n = s->kernel_h * (int64_t)s->kernel_w * (s->in_c / s->groups);
+    for (int64_t c = 0; c < s->out_c; c++) {
+        int64_t sum = 0;
+        for (int64_t k = 0; k < n; k++) {
+            sum += abs(s->weight_codes[c * n + k]);
+        }
+        if (most * sum > INT32_MAX / scale || s->multiplier[c] / (float)scale < FLT_MIN) {
+            return 0;
+        }
     }
-    return NULL;
+    return 1;
 }
 
-int tiled_pack_product(struct tiled_packer *packer, struct tiled_step *step,
+static int codes_fit(const struct lower_step *s, int32_t bits) {
+    const int64_t n = s->out_c * s->kernel_h * (int64_t)s->kernel_w * (s->in_c / s->groups);
+    const int32_t limit = 1 << (bits - 1);
+    for (int64_t k = 0; k < n; k++) {
+        int32_t w = s->weight_codes[k];
+        if (bits == 1 ? w != 1 && w != -1 : w < -limit || w >= limit) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* Does rounding runs up to whole steps add no more than an eighth to them? To a run of weights of 1
+ * bit nothing can be added, because none of them is 0. */
+static int steps_fit(const struct tiled_packer *packer, const struct lower_step *s,
+                     const struct tiled_product_kind *kind) {
+    const int64_t elems = run_elems(s);
+    const int64_t i8_codes = packer->kernels->kinds[TILED_I8]->codes;
+    const int64_t i8_read = (elems + i8_codes - 1) / i8_codes * i8_codes;
+    const int64_t read = (elems + kind->codes - 1) / kind->codes * kind->codes;
+    return kind->bits == 1 ? read == elems : read <= i8_read + i8_read / 8;
+}
+
+/* The narrowest kind that can hold the weights; NULL: the 16-bit path. */
+static const struct tiled_product_kind *find_kind(const struct tiled_packer *packer,
+                                                  const struct lower_step *s, int32_t bits) {
+    static const enum tiled_kind narrow[] = {TILED_I8_W1, TILED_I8_W2, TILED_I8_W4};
+    const struct tiled_product_kind *const *kinds = packer->kernels->kinds;
+    if (s->arith == LOWER_F32) {
+        return kinds[TILED_F32];
+    }
+    if (s->arith == LOWER_I16) {
+        return NULL;
+    }
+    for (size_t k = 0; k < sizeof narrow / sizeof *narrow; k++) {
+        const struct tiled_product_kind *kind = kinds[narrow[k]];
+        if (kind != NULL && kind->bits >= bits && codes_fit(s, kind->bits) &&
+            steps_fit(packer, s, kind) && scale_fits(packer, s, kind->scale)) {
+            return kind;
+        }
+    }
+    return kinds[TILED_I8];
+}
+
+int tiled_pack_product(struct tiled_packer *packer, struct tiled_step *step, int32_t bits,
                        int64_t *weight_bytes) {
     const struct lower_step *s = &step->low;
     struct tiled_product *p = &step->product;
     int32_t n_params;
-    p->kind = find_kind(packer->kernels, s);
+    p->kind = find_kind(packer, s, bits);
     if (!plan_runs(packer, s, p)) {
         return 0;
     }

@@ -78,8 +78,9 @@ static pare_status refuse_isa(const struct instance *self, const char *isa) {
 
 /* ---- packing ---- */
 
-/* "x86_conv2d_i8_w4_widened_add": what is done, in which arithmetic (conversions: the codes'
- * container), with weights of how many bits if fewer than 8, and if an add is done at once. */
+/* "x86_conv2d_i8_w4_add": what is done, in which arithmetic (conversions: the codes' container),
+ * with weights packed at how many bits if fewer than 8 (or widened to 8 from how many), and if an
+ * add is done at once. */
 static void name_kernel(const struct tiled_executable *exe, const pare_graph *graph,
                         struct tiled_step *step) {
     static const char *const kinds[LOWER_N_KINDS] = {
@@ -106,7 +107,9 @@ static void name_kernel(const struct tiled_executable *exe, const pare_graph *gr
     char weights[24] = "";
     if (step->product.kind != NULL && rep == LOWER_I8) {
         int32_t bits = graph->nodes[s->node]->weights[PARE_ROLE_WEIGHT]->quant.bits;
-        if (bits <= 4) {
+        if (step->product.kind->bits < 8) {
+            snprintf(weights, sizeof weights, "_w%d", step->product.kind->bits);
+        } else if (bits <= 4) {
             snprintf(weights, sizeof weights, "_w%d_widened", bits);
         }
     }
@@ -136,7 +139,8 @@ static int pack_step(struct tiled_executable *exe, struct tiled_packer *packer,
     int done = 1;
     int product = low->kind == LOWER_CONV2D || low->kind == LOWER_LINEAR;
     if (product) {
-        done = tiled_pack_product(packer, step, &weight_bytes);
+        int32_t bits = graph->nodes[low->node]->weights[PARE_ROLE_WEIGHT]->quant.bits;
+        done = tiled_pack_product(packer, step, bits, &weight_bytes);
     } else if (low->kind == LOWER_AFFINE) {
         done = pack_affine(packer, step);
         weight_bytes = 2 * (int64_t)sizeof(float) * low->out_c;

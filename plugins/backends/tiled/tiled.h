@@ -54,8 +54,8 @@ struct tiled_product {
     int32_t n_blocks;
     struct tiled_block *blocks; /* (n_blocks) */
     void *weights;              /* by block; the 16-bit path: (OC, n_runs, run) int16 */
-    int32_t *start;             /* by params: -(z_a + code_offset) sum w, modulo 2^32 */
-    float *multiplier, *bias;   /* by params */
+    int32_t *start;             /* by params: -(z_a + code_offset) sum w scale, modulo 2^32 */
+    float *multiplier, *bias;   /* by params; the multiplier is divided by the scale */
     int32_t n_runs, k_steps;
     int64_t *run_bytes;          /* (n_runs) from a window's begin */
     struct tiled_split split[3]; /* conv2d: of a row, by vectors */
@@ -118,9 +118,12 @@ typedef tiled_tile_kernel tiled_tile_table[3][TILED_MAX_POSITIONS + 1];
 /* A way to compute a convolution or linear layer: how its weights lie in memory and which kernels
  * read them. [any] [hot] */
 struct tiled_product_kind {
+    int32_t bits;             /* of a weight; of 1 bit it is 1 or -1, and cannot be 0 */
     int32_t codes;            /* elements of the input that a step reads */
     int32_t weight_bytes;     /* of a step, for one vector of output channels */
     int32_t max_positions[3]; /* by vectors */
+    /* A power of 2: sums are of weights so many times as large as their codes. */
+    int32_t scale;
     /* Stores a layer's weight `from` as weight k (of `codes`) of the vector's channel `lane`, in a
      * step's cleared memory. */
     void (*put)(char *step, int32_t lane, int32_t k, const struct lower_step *s, int64_t from);
@@ -132,7 +135,14 @@ struct tiled_product_kind {
 };
 
 /* The kinds of product. */
-enum tiled_kind { TILED_F32 = 0, TILED_I8, TILED_N_KINDS };
+enum tiled_kind {
+    TILED_F32 = 0,
+    TILED_I8,
+    TILED_I8_W4, /* weights of 4, 2 and 1 bits */
+    TILED_I8_W2,
+    TILED_I8_W1,
+    TILED_N_KINDS
+};
 
 /* ---- steps ---- */
 
@@ -237,8 +247,10 @@ struct tiled_packer {
 /* Cleared memory that counts as resident; NULL when exhausted. [main] */
 void *tiled_keep(struct tiled_packer *packer, int64_t n, size_t size);
 
-/* Packs weights of step->low into step->product; 0 when memory is exhausted. [main] */
-int tiled_pack_product(struct tiled_packer *packer, struct tiled_step *step, int64_t *weight_bytes);
+/* Packs weights of step->low, whose codes have `bits` bits, into step->product; 0 when memory is
+ * exhausted. [main] */
+int tiled_pack_product(struct tiled_packer *packer, struct tiled_step *step, int32_t bits,
+                       int64_t *weight_bytes);
 
 /* ---- executables (tiled.c, run.c) ---- */
 

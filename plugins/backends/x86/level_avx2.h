@@ -16,6 +16,7 @@ typedef __m256 VF;
  * every accumulator to another register, twice for each step. */
 typedef int32_t VI __attribute__((vector_size(32)));
 typedef uint16_t VH __attribute__((vector_size(32)));
+typedef int16_t VS __attribute__((vector_size(32)));
 
 INLINE VF vf_load(const float *x) {
     return _mm256_loadu_ps(x);
@@ -61,6 +62,17 @@ INLINE VI vi_max(VI a, VI b) {
 /* Sums of pairs of products of int16. */
 INLINE VI vi_madd(VI a, VI b) {
     return (VI)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+}
+
+/* -1 where the bit of a byte is set, 1 elsewhere. */
+INLINE VI vi_signs_8(const char *bits) {
+    int32_t four;
+    memcpy(&four, bits, sizeof four);
+    const __m256i place =
+        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201u);
+    __m256i set = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(four), place), bit);
+    return (VI)_mm256_or_si256(_mm256_cmpeq_epi8(set, bit), _mm256_set1_epi8(1));
 }
 
 /* One vector of bytes, widened. */

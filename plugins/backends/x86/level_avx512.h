@@ -16,6 +16,7 @@ typedef __m512 VF;
  * every accumulator to another register, twice for each step. */
 typedef int32_t VI __attribute__((vector_size(64)));
 typedef uint16_t VH __attribute__((vector_size(64)));
+typedef int16_t VS __attribute__((vector_size(64)));
 
 INLINE VF vf_load(const float *x) {
     return _mm512_loadu_ps(x);
@@ -61,6 +62,18 @@ INLINE VI vi_max(VI a, VI b) {
 /* Sums of pairs of products of int16. */
 INLINE VI vi_madd(VI a, VI b) {
     return (VI)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+}
+
+/* -1 where the bit of a byte, or of an int16, is set, 1 elsewhere. */
+INLINE VI vi_signs_8(const char *bits) {
+    uint64_t mask;
+    memcpy(&mask, bits, sizeof mask);
+    return (VI)_mm512_mask_blend_epi8(mask, _mm512_set1_epi8(1), _mm512_set1_epi8(-1));
+}
+INLINE VI vi_signs_16(const char *bits) {
+    uint32_t mask;
+    memcpy(&mask, bits, sizeof mask);
+    return (VI)_mm512_mask_blend_epi16(mask, _mm512_set1_epi16(1), _mm512_set1_epi16(-1));
 }
 
 /* One vector of bytes, widened. */

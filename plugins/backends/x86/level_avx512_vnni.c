@@ -10,9 +10,12 @@ INLINE VI vi_dot_bytes(VI acc, VI a, VI w) {
 #include "tiles.inc"
 
 #include "dot_bytes.inc"
-KIND(f32, 1, 16, 12);
-KIND(i8, 4, 16, 12);
-#define KINDS [TILED_F32] = &kind_f32, [TILED_I8] = &kind_i8
+KIND(f32, 32, 1, 16, 12);
+KIND(i8, 8, 4, 16, 12);
+KIND(i8w4, 4, 8, 16, 12);
+KIND(i8w2, 2, 16, 16, 12);
+KIND(i8w1, 1, 4, 16, 12);
+#define KIND_W1 [TILED_I8_W1] = &kind_i8w1
 
 #include "rows.inc"
 #include "steps.inc"

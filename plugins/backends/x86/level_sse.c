@@ -14,6 +14,7 @@ typedef __m128 VF;
  * every accumulator to another register, twice for each step. */
 typedef int32_t VI __attribute__((vector_size(16)));
 typedef uint16_t VH __attribute__((vector_size(16)));
+typedef int16_t VS __attribute__((vector_size(16)));
 
 INLINE VF vf_load(const float *x) {
     return _mm_loadu_ps(x);
@@ -124,9 +125,11 @@ INLINE void store_f32(const struct tiled_tiles *t, char *y, int vectors, VF f0, 
 #include "tiles.inc"
 
 #include "dot_pairs.inc"
-KIND(f32, 1, 8, 6);
-KIND(i8, 4, 8, 5);
-#define KINDS [TILED_F32] = &kind_f32, [TILED_I8] = &kind_i8
+KIND(f32, 32, 1, 8, 6);
+KIND(i8, 8, 4, 8, 5);
+KIND(i8w4, 4, 8, 8, 5);
+KIND(i8w2, 2, 16, 8, 5);
+#define KIND_W1 /* spills: weights of 1 bit are faster at 2 */
 
 #include "rows.inc"
 #include "steps.inc"
