@@ -345,6 +345,21 @@ static pare_status deploy_once(struct trainer *t) {
     return status;
 }
 
+static void test_empty_calibration(void **state) {
+    (void)state;
+    struct trainer t = trainer_start("lsq", "");
+    struct error err = {PARE_OK, ""};
+    const pare_graph *graph = &t.model->graph;
+    int32_t again = 0;
+    trainer_must(&t, t.method->apply(t.self, graph), "apply");
+    trainer_must(&t, t.deploy->begin(t.self, graph), "begin");
+    const pare_status status = t.deploy->end(t.self, graph, &again);
+    assert_int_equal(instance_status(t.made.inst, status, "", &err), PARE_E_STATE);
+    assert_string_equal(
+        err.text, "method lsq: input: calibration saw no values: it needs at least one image");
+    trainer_finish(&t);
+}
+
 /* Each allocation fails once: always that status, no leak, and a model that is still sound. */
 static void test_out_of_memory(void **state) {
     (void)state;
@@ -378,6 +393,7 @@ int main(void) {
         cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_zeros),
         cmocka_unit_test(test_bad_parameters),
+        cmocka_unit_test(test_empty_calibration),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -83,7 +83,7 @@ static void encode(struct lowbit *lb, struct lowbit_weight *slot, const float *w
     each_block(lb, &job, encode_block);
 }
 
-/* Reparameterized clipping (eq. 6): the gradient of the bound is q - x/a inside and sign(x)
+/* Reparameterized clipping: the gradient of the bound is q - x/a inside and sign(x)
  * outside, that of x is straight through inside. */
 static void backward_block(void *arg, int64_t index) {
     const struct job *job = arg;
@@ -129,15 +129,6 @@ static const struct lowbit_weight_ops weight_ops = {
 
 /* ---- the plugin ---- */
 
-static void destroy(void *instance) {
-    struct lowbit *lb = instance;
-    if (lb) {
-        const pare_host *host = lb->host;
-        lowbit_clear(lb);
-        host->free(host, lb);
-    }
-}
-
 static pare_status create(const pare_host *host, const pare_params *given, void **instance) {
     struct lowbit *lb = host->alloc(host, sizeof *lb);
     if (!lb) {
@@ -169,12 +160,12 @@ static const pare_method apot = {
     .id = "apot",
     .version = "1.0.0",
     .doc = "trains weights that are sums of powers of two, with a learned bound (APoT)",
-    .reference = "Li et al. 2020, arXiv 1909.13144, eq. 5 and 6",
+    .reference = "Li et al. 2020, arXiv 1909.13144, eq. 5",
     .params = params,
     .n_params = N_PARAMS,
     LOWBIT_ASPECTS,
     .create = create,
-    .destroy = destroy,
+    .destroy = lowbit_destroy,
     .apply = lowbit_apply,
     .get_extension = lowbit_get_extension,
 };

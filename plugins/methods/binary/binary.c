@@ -15,15 +15,6 @@ static const pare_param_desc params[N_PARAMS] = {
                      "how weights become signs, and what stands for the gradient of that"},
 };
 
-static void destroy(void *instance) {
-    struct lowbit *lb = instance;
-    if (lb) {
-        const pare_host *host = lb->host;
-        lowbit_clear(lb);
-        host->free(host, lb);
-    }
-}
-
 static pare_status create(const pare_host *host, const pare_params *given, void **instance) {
     const char *estimator = given->values[P_ESTIMATOR]->s;
     struct lowbit *lb = host->alloc(host, sizeof *lb);
@@ -62,7 +53,7 @@ static const pare_method binary = {
     .n_params = N_PARAMS,
     LOWBIT_ASPECTS,
     .create = create,
-    .destroy = destroy,
+    .destroy = lowbit_destroy,
     .apply = lowbit_apply,
     .get_extension = lowbit_get_extension,
 };

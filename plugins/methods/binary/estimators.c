@@ -101,7 +101,7 @@ const struct lowbit_weight_ops binary_xnor = {
 
 /* ---- IR-Net ---- */
 
-/* Libra-PB, eq. 9 and 10, but with the size of the weights before they were divided by their
+/* Libra-PB, but with the size of the weights before they were divided by their
  * deviation: 2^s with s = rne(log2 E|w - mean|). Without a batch norm behind it a layer would
  * otherwise multiply its values by 1 / deviation. */
 static void irnet_encode_channel(void *arg, int64_t channel) {
@@ -118,7 +118,7 @@ static void irnet_encode(struct lowbit *lb, struct lowbit_weight *slot, const fl
     each_channel(lb, slot, w, NULL, NULL, irnet_encode_channel);
 }
 
-/* EDE, eq. 14 and 15: the sign's gradient is k t (1 - tanh^2(t x)), t from 0.1 to 10, k = max(1/t,
+/* EDE: the sign's gradient is k t (1 - tanh^2(t x)), t from 0.1 to 10, k = max(1/t,
  * 1).
  */
 static void irnet_backward_channel(void *arg, int64_t channel) {
@@ -165,7 +165,7 @@ static void recu_encode(struct lowbit *lb, struct lowbit_weight *slot, const flo
     each_channel(lb, slot, w, NULL, NULL, recu_encode_channel);
 }
 
-/* Section 3.3: the quantile Q(tau) of a Laplace distribution is -b ln(2 - 2 tau) with b = E|x|; tau
+/* The quantile Q(tau) of a Laplace distribution is -b ln(2 - 2 tau) with b = E|x|; tau
  * grows from 0.85 to 0.99 as e^progress does. Clamping leaves the sign; what is clamped gets no
  * gradient.
  */

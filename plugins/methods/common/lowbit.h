@@ -191,7 +191,8 @@ struct lowbit {
  * is_per_channel and, if it has no row for it, weight_bits. */
 pare_status lowbit_create(struct lowbit *lb, const pare_host *host,
                           const pare_param_value *const *values);
-void lowbit_clear(struct lowbit *lb);
+/* pare_method.destroy. */
+void lowbit_destroy(void *instance);
 
 /* pare_method.apply: finds what is to be quantized. A layer that is quantized already is refused.
  */
@@ -201,12 +202,12 @@ extern const pare_method_train lowbit_train;      /* PARE_METHOD_TRAIN */
 extern const pare_method_calibrate lowbit_deploy; /* PARE_METHOD_CALIBRATE_AFTER */
 const void *lowbit_get_extension(const char *id);
 
-/* For lowbit.c and lowbit_deploy.c: the node whose codes v has. */
+/* For lowbit_*.c: the node whose codes v has. */
 int32_t lowbit_root(const pare_graph *graph, int32_t v);
 /* The slot's codes from w, its name in messages. */
 pare_status lowbit_encode(struct lowbit *lb, struct lowbit_weight *slot, const pare_weight *weight,
                           const float *w);
-/* The first grid; *is_dead where all values are 0 and there is none yet. */
+/* The slot's first grid, if there is none and not all values are 0. */
 pare_status lowbit_start_value(struct lowbit *lb, struct lowbit_value *slot,
                                const struct fake_stats *stats, int64_t n, const char *name);
 

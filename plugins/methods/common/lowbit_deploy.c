@@ -182,7 +182,14 @@ static pare_status set_rest(struct lowbit *lb, const pare_graph *graph) {
             continue;
         }
         const int bits = lb->wanted[v] >= 0 ? lb->values[lb->wanted[v]].bits : lb->residual_bits;
-        const struct grid grid = grid_affine(lb->seen[v].min, lb->seen[v].max, bits);
+        if (lb->seen[v].n == 0) {
+            return lb->host->fail(lb->host, PARE_E_STATE,
+                                  "%s: calibration saw no values: it needs at least one image",
+                                  graph->nodes[v]->name);
+        }
+        const struct grid sign = {1.0f, 0, -1, 1}; /* of a value that was 0 throughout */
+        const struct grid grid =
+            bits == 1 ? sign : grid_affine(lb->seen[v].min, lb->seen[v].max, bits);
         status = set_grid(lb, graph, v, bits, &grid);
     }
     return status;

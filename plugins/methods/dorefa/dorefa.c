@@ -38,15 +38,6 @@ static struct grid value_grid(const struct lowbit *lb, const struct lowbit_value
 
 static const struct lowbit_value_ops value_ops = {.start = value_start, .grid = value_grid};
 
-static void destroy(void *instance) {
-    struct dorefa *m = instance;
-    if (m) {
-        const pare_host *host = m->base.host;
-        lowbit_clear(&m->base);
-        host->free(host, m);
-    }
-}
-
 static pare_status create(const pare_host *host, const pare_params *given, void **instance) {
     const pare_param_value *const *v = given->values;
     struct dorefa *m = host->alloc(host, sizeof *m);
@@ -82,7 +73,7 @@ static const pare_method dorefa = {
     .n_params = N_PARAMS,
     LOWBIT_ASPECTS,
     .create = create,
-    .destroy = destroy,
+    .destroy = lowbit_destroy,
     .apply = lowbit_apply,
     .get_extension = lowbit_get_extension,
 };

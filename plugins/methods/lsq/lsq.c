@@ -83,15 +83,6 @@ static const struct lowbit_weight_ops weight_ops = {
 
 /* ---- the plugin ---- */
 
-static void destroy(void *instance) {
-    struct lowbit *lb = instance;
-    if (lb) {
-        const pare_host *host = lb->host;
-        lowbit_clear(lb);
-        host->free(host, lb);
-    }
-}
-
 static pare_status create(const pare_host *host, const pare_params *given, void **instance) {
     const pare_param_value *const *v = given->values;
     struct lowbit *lb = host->alloc(host, sizeof *lb);
@@ -126,7 +117,7 @@ static const pare_method lsq = {
     .n_params = N_PARAMS,
     LOWBIT_ASPECTS,
     .create = create,
-    .destroy = destroy,
+    .destroy = lowbit_destroy,
     .apply = lowbit_apply,
     .get_extension = lowbit_get_extension,
 };

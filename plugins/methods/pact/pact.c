@@ -57,15 +57,6 @@ static const struct lowbit_value_ops value_ops = {
     .step = value_step,
 };
 
-static void destroy(void *instance) {
-    struct pact *m = instance;
-    if (m) {
-        const pare_host *host = m->base.host;
-        lowbit_clear(&m->base);
-        host->free(host, m);
-    }
-}
-
 static pare_status create(const pare_host *host, const pare_params *given, void **instance) {
     const pare_param_value *const *v = given->values;
     struct pact *m = host->alloc(host, sizeof *m);
@@ -102,7 +93,7 @@ static const pare_method pact = {
     .n_params = N_PARAMS,
     LOWBIT_ASPECTS,
     .create = create,
-    .destroy = destroy,
+    .destroy = lowbit_destroy,
     .apply = lowbit_apply,
     .get_extension = lowbit_get_extension,
 };

@@ -20,15 +20,6 @@ static const pare_param_desc params[N_PARAMS] = {
                        "channel", "one weight scale per output channel, or per tensor"},
 };
 
-static void destroy(void *instance) {
-    struct lowbit *lb = instance;
-    if (lb) {
-        const pare_host *host = lb->host;
-        lowbit_clear(lb);
-        host->free(host, lb);
-    }
-}
-
 static pare_status create(const pare_host *host, const pare_params *given, void **instance) {
     const pare_param_value *const *v = given->values;
     const int is_average = strcmp(v[P_OBSERVER]->s, "moving_average") == 0;
@@ -69,7 +60,7 @@ static const pare_method qat = {
     .n_params = N_PARAMS,
     LOWBIT_ASPECTS,
     .create = create,
-    .destroy = destroy,
+    .destroy = lowbit_destroy,
     .apply = lowbit_apply,
     .get_extension = lowbit_get_extension,
 };

@@ -78,15 +78,6 @@ static const struct lowbit_weight_ops weight_ops = {
     .backward = backward,
 };
 
-static void destroy(void *instance) {
-    struct ternary *m = instance;
-    if (m) {
-        const pare_host *host = m->base.host;
-        lowbit_clear(&m->base);
-        host->free(host, m);
-    }
-}
-
 static pare_status create(const pare_host *host, const pare_params *given, void **instance) {
     const pare_param_value *const *v = given->values;
     struct ternary *m = host->alloc(host, sizeof *m);
@@ -121,7 +112,7 @@ static const pare_method ternary = {
     .n_params = N_PARAMS,
     LOWBIT_ASPECTS,
     .create = create,
-    .destroy = destroy,
+    .destroy = lowbit_destroy,
     .apply = lowbit_apply,
     .get_extension = lowbit_get_extension,
 };
