@@ -117,7 +117,7 @@ static void columns_of_others_are_kept(void **state) {
     assert_int_equal(merge(&err), PARE_OK);
     char *text = scratch_read(scratch_path(dir, "new/out.csv"), NULL);
     assert_memory_equal(text, "schema_version,run_id,", 22);
-    assert_message(text, ",disturbed,note,board\n", ",mine,\n", ",\"yours, too\",pi\n");
+    assert_message(text, ",topology,note,board\n", ",mine,\n", ",\"yours, too\",pi\n");
     free(text);
 }
 

@@ -31,7 +31,7 @@ static const struct {
     {"sde:::pare::WEIGHT_BYTES", COL_weight_bytes_read},
     {"sde:::pare::KERNEL_CALLS", COL_kernel_calls},
     {"migrations", COL_migrations},
-    {"task_clock_ns", COL_task_clock_ns},
+    {"task_clock_ns", COL_task_clock},
 };
 enum { N_COUNTED = sizeof counted_columns / sizeof *counted_columns };
 
