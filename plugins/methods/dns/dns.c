@@ -18,7 +18,7 @@ struct dns {
     struct pruner pruner; /* first: see pruner.h */
     double band;
     uint8_t *kept; /* (n_elems) T: the mask in force */
-    int is_ending;
+    int is_ending; /* the exact cut is being made, or has been */
 };
 
 static void destroy(void *instance) {
@@ -138,16 +138,20 @@ static pare_status after_step(void *instance, const pare_graph *graph,
     if (step->step > schedule->last || !schedule_is_due(schedule, step->step)) {
         return PARE_OK;
     }
-    const pare_status status =
-        pruner_choose(&d->pruner, graph, step->step, step->step >= schedule->last);
-    if (status == PARE_OK) {
+    d->is_ending = step->step >= schedule->last; /* what is left then trains on alone */
+    const pare_status status = pruner_choose(&d->pruner, graph, step->step, d->is_ending);
+    if (status == PARE_OK && !d->is_ending) {
         splice(d, graph);
     }
     return status;
 }
 
+/* A training that was cut short still leaves what was asked for. */
 static pare_status train_end(void *instance, const pare_graph *graph) {
     struct dns *d = instance;
+    if (d->is_ending) {
+        return pruner_set_masks(&d->pruner, graph);
+    }
     d->is_ending = 1;
     return pruner_prune(&d->pruner, graph, 0, 1);
 }
