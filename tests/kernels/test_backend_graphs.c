@@ -63,14 +63,23 @@ static pare_status note_value(void *context, int32_t node, const float *real, co
 /* By how much an average may differ whose window is summed in another order. */
 static float pool_slack(const struct maker *m, const struct naive_value *made, int32_t node) {
     const pare_node *pool = m->graph.nodes[node];
-    const struct naive_value *in = &made[pool->inputs[0]];
+    int32_t from = pool->inputs[0];
+    while (!made[from].made && m->graph.nodes[from]->op == PARE_OP_QUANTIZE) {
+        from = m->graph.nodes[from]->inputs[0]; /* nothing is stored where nothing is quantized */
+    }
+    const struct naive_value *in = &made[from];
     const int32_t *d = m->graph.nodes[pool->inputs[0]]->dims;
     float largest = 0.0f;
-    if ((pool->op != PARE_OP_AVG_POOL && pool->op != PARE_OP_GLOBAL_AVG_POOL) || in->real == NULL) {
+    if (pool->op != PARE_OP_AVG_POOL && pool->op != PARE_OP_GLOBAL_AVG_POOL) {
         return 0.0f;
     }
     for (int64_t k = 0; k < in->n; k++) {
-        largest = fmaxf(largest, fabsf(in->real[k]));
+        const pare_quant *q = &in->quant;
+        float x =
+            in->real != NULL
+                ? in->real[k]
+                : (float)(in->codes[k] - (q->zero_point ? q->zero_point[0] : 0)) * q->scale[0];
+        largest = fmaxf(largest, fabsf(x));
     }
     int32_t n = pool->op == PARE_OP_AVG_POOL ? pool->kernel_h * pool->kernel_w : d[0] * d[1];
     return 2.0f * (float)(n + 2) * 0x1p-24f * largest;

@@ -165,6 +165,7 @@ static const char *kernel_name(const struct lower_step *s) {
         [LOWER_QUANTIZE] = {"xnnpack_quantize_i8", "xnnpack_quantize_i8"},
         [LOWER_DEQUANTIZE] = {"xnnpack_dequantize_i8", "xnnpack_dequantize_i8"},
         [LOWER_REQUANTIZE] = {"", "xnnpack_requantize_i8"},
+        [LOWER_SIGN] = {"xnnpack_sign_f32", "xnnpack_sign_i8"},
         [LOWER_CONV2D] = {"xnnpack_conv2d_f32", "xnnpack_conv2d_i8"},
         [LOWER_LINEAR] = {"xnnpack_linear_f32", "xnnpack_linear_i8"},
         [LOWER_AFFINE] = {"xnnpack_batch_norm_f32", ""},

@@ -28,6 +28,14 @@ static void requantize(const struct xnnpack_step *step, const int8_t *x, int8_t 
     }
 }
 
+static void sign(const struct xnnpack_step *step, const void *x, int8_t *y, int64_t n) {
+    for (int64_t k = 0; k < n; k++) {
+        const int plus = step->low.arith == LOWER_F32 ? ((const float *)x)[k] >= 0.0f
+                                                      : ((const int8_t *)x)[k] >= step->in[0].zero;
+        y[k] = plus ? 1 : -1;
+    }
+}
+
 void xnnpack_run_plain_i8(const struct xnnpack_step *step, const void *x, void *y, int32_t n) {
     const struct lower_step *s = &step->low;
     const int8_t *codes = x;
@@ -45,6 +53,9 @@ void xnnpack_run_plain_i8(const struct xnnpack_step *step, const void *x, void *
         break;
     case LOWER_REQUANTIZE:
         requantize(step, codes, y, n * step->out.n_elems);
+        break;
+    case LOWER_SIGN:
+        sign(step, x, y, n * step->out.n_elems);
         break;
     default: /* LOWER_SHORTCUT_A */
         pieced_shortcut_a(s, x, y, n, 1, step->out.zero);

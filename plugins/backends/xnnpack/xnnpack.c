@@ -91,7 +91,8 @@ static pare_status prepare(struct pieced_maker *maker, int32_t index, const char
 }
 
 static int run_plain(const struct xnnpack_step *step, const void *x, void *y, int32_t n) {
-    if (step->low.arith == LOWER_F32 && step->low.kind != LOWER_DEQUANTIZE) {
+    int conversion = step->low.kind == LOWER_DEQUANTIZE || step->low.kind == LOWER_SIGN;
+    if (step->low.arith == LOWER_F32 && !conversion) {
         pieced_run_plain(&step->low, step->gain, step->shift, x, y, n);
     } else {
         xnnpack_run_plain_i8(step, x, y, n);
