@@ -2,6 +2,7 @@
 /* Times each kernel of the x86 backend, one thread, on the layers of ResNet20 and LeNet-5, and
  * prints its multiply-accumulates per second and their share of the level's measured peak:
  *     bench_x86 [level [runs]]
+ * In the binary ResNet20 inner layers multiply signs by signs; their share is of the int8 peak.
  * The shortest of many runs counts; the weights and the values are random. */
 #include "check/graph_maker.h"
 #include "host_table.h"
@@ -19,13 +20,25 @@ static int64_t now_ns(void) {
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
-/* Everything on 8 bits, with scales that use the codes' range. */
+static int is_sign(const struct maker *m, int32_t i) {
+    return m->nodes[i]->op == PARE_OP_QUANTIZE;
+}
+
+/* Everything but signs, and the weights that meet them, on 8 bits, with scales that use the codes'
+ * range. */
 static void quantize_all(struct maker *m) {
     for (int32_t i = 0; i < m->graph.n_nodes - 1; i++) {
-        maker_quantize_value(m, i, 8, 0.05f, 3);
+        if (!is_sign(m, i)) {
+            maker_quantize_value(m, i, 8, 0.05f, 3);
+        }
     }
     for (int32_t i = 0; i < m->graph.n_nodes; i++) {
-        if (m->nodes[i]->weights[PARE_ROLE_WEIGHT] != NULL) {
+        if (m->nodes[i]->weights[PARE_ROLE_WEIGHT] == NULL) {
+            continue;
+        }
+        if (is_sign(m, m->nodes[i]->inputs[0])) {
+            maker_binary_weight(m, i);
+        } else {
             maker_quantize_weight(m, i, 8);
         }
     }
@@ -35,16 +48,20 @@ static int32_t relu(struct maker *m, int32_t x) {
     return maker_simple(m, PARE_OP_RELU, x);
 }
 
-static void make_resnet20(struct maker *m) {
+static int32_t make_block(struct maker *m, int32_t x, int32_t channels, int32_t stride, int signs) {
+    int32_t skip = stride == 2 ? maker_shortcut(m, x, channels, 2) : x;
+    int32_t y = maker_conv(m, signs ? maker_sign(m, x, 1.0f) : x, channels, 3, stride, 1, 1, 1);
+    y = signs ? maker_sign(m, y, 1.0f) : relu(m, y);
+    y = maker_add(m, maker_conv(m, y, channels, 3, 1, 1, 1, 1), skip);
+    return signs ? y : relu(m, y);
+}
+
+static void make_resnet20(struct maker *m, int signs) {
     maker_init(m, 1, 32, 32, 3);
-    int32_t x = relu(m, maker_conv(m, 0, 16, 3, 1, 1, 1, 1));
+    int32_t x = maker_conv(m, 0, 16, 3, 1, 1, 1, 1);
+    x = signs ? x : relu(m, x);
     for (int32_t block = 0; block < 9; block++) {
-        int32_t channels = 16 << block / 3;
-        int32_t stride = block % 3 == 0 && block > 0 ? 2 : 1;
-        int32_t skip = stride == 2 ? maker_shortcut(m, x, channels, 2) : x;
-        int32_t y = relu(m, maker_conv(m, x, channels, 3, stride, 1, 1, 1));
-        y = maker_conv(m, y, channels, 3, 1, 1, 1, 1);
-        x = relu(m, maker_add(m, y, skip));
+        x = make_block(m, x, 16 << block / 3, block % 3 == 0 && block > 0 ? 2 : 1, signs);
     }
     maker_linear(m, maker_simple(m, PARE_OP_GLOBAL_AVG_POOL, x), 10, 1);
 }
@@ -93,8 +110,7 @@ static void print_step(const struct tiled_step *step, int64_t ns, double peak) {
     printf("\n");
 }
 
-static void bench(const struct maker *m, const char *name, const char *isa, int integer, int runs,
-                  double peak) {
+static void bench(const struct maker *m, const char *name, const char *isa, int runs, double peak) {
     struct test_host host;
     void *instance;
     void *exe;
@@ -127,7 +143,7 @@ static void bench(const struct maker *m, const char *name, const char *isa, int 
             best[s] = run == 0 || ns < best[s] ? ns : best[s];
         }
     }
-    printf("%s %s %s, peak %.1f GMAC/s\n", name, isa, integer ? "int8" : "fp32", peak);
+    printf("%s %s, peak %.1f GMAC/s\n", name, isa, peak);
     int64_t macs = 0;
     int64_t sum = 0;
     for (int32_t s = 0; best != NULL && s < n_steps; s++) {
@@ -144,6 +160,13 @@ static void bench(const struct maker *m, const char *name, const char *isa, int 
 }
 
 int main(int argc, char **argv) {
+    static const struct {
+        const char *name;
+        int resnet, integer, signs;
+    } networks[] = {
+        {"resnet20 fp32", 1, 0, 0}, {"lenet5 fp32", 0, 0, 0},     {"resnet20 int8", 1, 1, 0},
+        {"lenet5 int8", 0, 1, 0},   {"resnet20 binary", 1, 1, 1},
+    };
     const char *only = argc > 1 ? argv[1] : NULL;
     int runs = argc > 2 ? atoi(argv[2]) : 300;
     const struct tiled_level *levels = x86_levels.levels;
@@ -152,21 +175,19 @@ int main(int argc, char **argv) {
             (only != NULL && strcmp(only, levels[k].isa) != 0)) {
             continue;
         }
-        for (int integer = 0; integer < 2; integer++) {
-            double peak = peak_gmacs(levels[k].isa, integer);
-            for (int net = 0; net < 2; net++) {
-                struct maker m;
-                if (net == 0) {
-                    make_resnet20(&m);
-                } else {
-                    make_lenet5(&m);
-                }
-                if (integer) {
-                    quantize_all(&m);
-                }
-                bench(&m, net == 0 ? "resnet20" : "lenet5", levels[k].isa, integer, runs, peak);
-                maker_free(&m);
+        for (size_t n = 0; n < sizeof networks / sizeof *networks; n++) {
+            struct maker m;
+            if (networks[n].resnet) {
+                make_resnet20(&m, networks[n].signs);
+            } else {
+                make_lenet5(&m);
             }
+            if (networks[n].integer) {
+                quantize_all(&m);
+            }
+            bench(&m, networks[n].name, levels[k].isa, runs,
+                  peak_gmacs(levels[k].isa, networks[n].integer));
+            maker_free(&m);
         }
     }
     return 0;

@@ -16,27 +16,30 @@ void *tiled_keep(struct tiled_packer *packer, int64_t n, size_t size) {
     return ptr;
 }
 
-/* Input channels of a run times taps: elements that lie side by side in the input. */
+/* Input channels of a run times taps. */
 static int64_t run_elems(const struct lower_step *s) {
     int64_t per_group = s->in_c / s->groups;
     return s->groups == 1 ? s->kernel_w * per_group : per_group;
+}
+
+/* Where element `at` of a run lies in it: pixels of bits are filled up to bytes. */
+static int64_t run_place(const struct lower_step *s, const struct tiled_layout *in, int64_t at) {
+    return in->is_bits ? at / s->in_c * in->pixel_bytes * 8 + at % s->in_c : at;
 }
 
 static int plan_runs(struct tiled_packer *packer, const struct lower_step *s,
                      struct tiled_product *p) {
     const struct tiled_layout *in = &packer->plan->layouts[s->in[0]];
     int32_t per_row = s->groups == 1 ? 1 : s->kernel_w;
-    int64_t elems = run_elems(s);
     p->n_runs = s->kernel_h * per_row;
     int32_t codes = p->kind != NULL ? p->kind->codes : 1;
-    p->k_steps = (int32_t)((elems + codes - 1) / codes);
+    p->k_steps = (int32_t)(run_place(s, in, run_elems(s) - 1) / codes) + 1;
     p->run_bytes = tiled_keep(packer, p->n_runs, sizeof *p->run_bytes);
     if (p->run_bytes == NULL) {
         return 0;
     }
     for (int32_t r = 0; r < p->n_runs; r++) {
-        p->run_bytes[r] =
-            r / per_row * in->row_bytes + (int64_t)(r % per_row) * s->in_c * in->elem_bytes;
+        p->run_bytes[r] = r / per_row * in->row_bytes + (int64_t)(r % per_row) * in->pixel_bytes;
     }
     return 1;
 }
@@ -78,10 +81,11 @@ static void pack_channel(const struct tiled_packer *packer, const struct lower_s
     const struct tiled_product_kind *kind = p->kind;
     const int32_t lanes = packer->kernels->lanes;
     const int64_t channel = block->first + o;
+    const struct tiled_layout *in = &packer->plan->layouts[s->in[0]];
     const int64_t elems = run_elems(s);
     int64_t sum = 0;
     for (int64_t k = 0; k < p->n_runs * elems; k++) {
-        int64_t at = k % elems;
+        int64_t at = run_place(s, in, k % elems);
         int64_t step = k / elems * p->k_steps + at / kind->codes;
         int64_t from = channel * p->n_runs * elems + k;
         char *to = (char *)p->weights + block->weights_bytes +
@@ -90,11 +94,12 @@ static void pack_channel(const struct tiled_packer *packer, const struct lower_s
         sum += s->weight_codes != NULL ? s->weight_codes[from] : 0;
     }
     p->bias[block->params + o] = s->bias_f32[channel];
-    if (s->arith == LOWER_I8) {
-        const struct lower_value *in = &packer->plan->low.values[s->in[0]];
+    if (in->is_bits) {
+        p->multiplier[block->params + o] = 2 * s->multiplier[channel];
+    } else if (s->arith == LOWER_I8) {
+        int32_t zero = packer->plan->low.values[s->in[0]].zero + packer->code_offset;
         /* The accumulator wraps, so this may: the exact sum fits. */
-        p->start[block->params + o] =
-            (int32_t)(uint32_t)(uint64_t)(-(in->zero + packer->code_offset) * sum * kind->scale);
+        p->start[block->params + o] = (int32_t)(uint32_t)(uint64_t)(-zero * sum * kind->scale);
         p->multiplier[block->params + o] = s->multiplier[channel] / (float)kind->scale;
     }
 }
@@ -187,7 +192,8 @@ int tiled_pack_product(struct tiled_packer *packer, struct tiled_step *step, int
     const struct lower_step *s = &step->low;
     struct tiled_product *p = &step->product;
     int32_t n_params;
-    p->kind = find_kind(packer, s, bits);
+    const struct tiled_layout *in = &packer->plan->layouts[s->in[0]];
+    p->kind = in->is_bits ? tiled_bits_kind(packer->kernels, s, in) : find_kind(packer, s, bits);
     if (!plan_runs(packer, s, p)) {
         return 0;
     }
@@ -200,10 +206,15 @@ int tiled_pack_product(struct tiled_packer *packer, struct tiled_step *step, int
     p->weights = tiled_keep(packer, *weight_bytes, 1);
     p->bias = tiled_keep(packer, n_params, sizeof(float));
     int done = p->weights != NULL && p->bias != NULL;
-    if (s->arith == LOWER_I8) {
+    if (in->is_bits) {
+        done = done && tiled_pack_starts(packer, s, p, n_params);
+    } else if (s->arith == LOWER_I8) {
         p->start = tiled_keep(packer, n_params, sizeof(int32_t));
+        done = done && p->start != NULL;
+    }
+    if (s->arith == LOWER_I8) {
         p->multiplier = tiled_keep(packer, n_params, sizeof(float));
-        done = done && p->start != NULL && p->multiplier != NULL;
+        done = done && p->multiplier != NULL;
     }
     for (int32_t b = 0; done && b < p->n_blocks; b++) {
         for (int32_t o = 0; o < p->blocks[b].n; o++) {

@@ -119,13 +119,13 @@ static int measure(struct lower_value *value, struct tiled_layout *l, int32_t ma
     l->elem_bytes = (int32_t)lower_rep_bytes(value->rep);
     int64_t width = l->w + 2 * (int64_t)l->border_w;
     int64_t height = l->h + 2 * (int64_t)l->border_h;
-    int64_t pixel = (int64_t)l->c * l->elem_bytes;
-    if (__builtin_mul_overflow(width, pixel, &l->row_bytes) ||
+    l->pixel_bytes = l->is_bits ? (l->c + 7) / 8 : (int64_t)l->c * l->elem_bytes;
+    if (__builtin_mul_overflow(width, l->pixel_bytes, &l->row_bytes) ||
         __builtin_mul_overflow(height, l->row_bytes, &l->sample_bytes) ||
         l->sample_bytes > INT64_MAX / 8 - SLACK_BYTES) {
         return 0;
     }
-    l->first_bytes = l->border_h * l->row_bytes + l->border_w * pixel;
+    l->first_bytes = l->border_h * l->row_bytes + l->border_w * l->pixel_bytes;
     if (value->place == LOWER_ARENA) {
         l->sample_bytes = (l->sample_bytes + 63) / 64 * 64;
     }
@@ -194,7 +194,7 @@ static int copy_lowered(const pare_host *host, const pare_graph *graph, struct t
 }
 
 pare_status tiled_plan_graph(const pare_host *host, const pare_graph *graph, int32_t max_batch,
-                             struct tiled_plan *plan) {
+                             int has_bits, struct tiled_plan *plan) {
     pare_status status = lower_graph(host, graph, max_batch, &plan->lowered);
     if (status != PARE_OK) {
         return status;
@@ -207,6 +207,9 @@ pare_status tiled_plan_graph(const pare_host *host, const pare_graph *graph, int
         goto cleanup;
     }
     tiled_fuse_adds(plan);
+    if (has_bits) {
+        tiled_choose_bits(plan);
+    }
     find_dense(plan, dense);
     give_borders(plan, dense);
     status = plan_memory(host, graph, plan, order);

@@ -40,8 +40,7 @@ static pare_status check_images(const struct tiled_executable *exe, const float 
                                exe->max_batch);
     }
     for (int32_t i = 0; i < n; i++) {
-        if (!exe->level->kernels->all_finite(images + (int64_t)i * exe->input_elems,
-                                             exe->input_elems)) {
+        if (!exe->kernels->all_finite(images + (int64_t)i * exe->input_elems, exe->input_elems)) {
             return exe->host->fail(exe->host, PARE_E_NUMERIC,
                                    "image %d of the batch holds a value that is not finite", i);
         }
@@ -98,7 +97,7 @@ static void run_step(const struct chunk *chunk, int32_t index) {
     const struct tiled_executable *exe = chunk->exe;
     const struct tiled_step *step = &exe->steps[index];
     struct tiled_call call = {
-        .kernels = exe->level->kernels,
+        .kernels = exe->kernels,
         .step = step,
         .out = &exe->plan.low.values[step->low.out],
         .out_layout = &exe->plan.layouts[step->low.out],
@@ -184,6 +183,21 @@ const struct tiled_step *tiled_steps(void *executable, int32_t *n) {
 
 /* ---- showing values ---- */
 
+/* A row of n signs that are bits in pixels of c. */
+static pare_status show_bits(struct show *show, int32_t v, const struct tiled_layout *l, int64_t at,
+                             const char *row) {
+    const int32_t offset = show->code_offset;
+    pare_status status = PARE_OK;
+    for (int64_t x = 0; status == PARE_OK && x < l->w; x++, row += l->pixel_bytes) {
+        for (int64_t c = 0; status == PARE_OK && c < l->c; c++) {
+            int bit = ((const uint8_t *)row)[c / 8] >> c % 8 & 1;
+            uint8_t code = (uint8_t)(2 * bit - 1 + offset);
+            status = show_gather(show, v, at + x * l->c + c, 1, &code);
+        }
+    }
+    return status;
+}
+
 /* Value v of a chunk, whose first image is image `first`. */
 static pare_status show_value(struct show *show, const struct chunk *chunk, int32_t v,
                               int64_t first) {
@@ -194,7 +208,8 @@ static pare_status show_value(struct show *show, const struct chunk *chunk, int3
     for (int64_t i = 0; i < chunk->n; i++) {
         for (int64_t y = 0; status == PARE_OK && y < l->h; y++) {
             const char *row = memory + i * l->sample_bytes + l->first_bytes + y * l->row_bytes;
-            status = show_gather(show, v, ((first + i) * l->h + y) * n, n, row);
+            const int64_t at = ((first + i) * l->h + y) * n;
+            status = l->is_bits ? show_bits(show, v, l, at, row) : show_gather(show, v, at, n, row);
         }
     }
     return status;

@@ -99,11 +99,15 @@ static void name_kernel(const struct tiled_executable *exe, const pare_graph *gr
         [LOWER_SHORTCUT_A] = "shortcut_a",
         [LOWER_SOFTMAX] = "softmax",
     };
-    static const char *const reps[] = {"f32", "i8", "i16"};
+    static const char *const reps[] = {"f32", "i8", "i16", "b1"};
+    enum { SIGNS = 3 };
     const struct lower_step *s = &step->low;
-    enum lower_rep rep = s->kind == LOWER_QUANTIZE     ? exe->plan.low.values[s->out].rep
-                         : s->kind == LOWER_DEQUANTIZE ? exe->plan.low.values[s->in[0]].rep
-                                                       : s->arith;
+    int rep = s->kind == LOWER_QUANTIZE     ? (int)exe->plan.low.values[s->out].rep
+              : s->kind == LOWER_DEQUANTIZE ? (int)exe->plan.low.values[s->in[0]].rep
+                                            : (int)s->arith;
+    if (exe->plan.layouts[s->kind == LOWER_SIGN ? s->out : s->in[0]].is_bits) {
+        rep = SIGNS;
+    }
     char weights[24] = "";
     if (step->product.kind != NULL && rep == LOWER_I8) {
         int32_t bits = graph->nodes[s->node]->weights[PARE_ROLE_WEIGHT]->quant.bits;
@@ -198,7 +202,7 @@ void tiled_executable_destroy(void *executable) {
 static pare_status pack(struct tiled_executable *exe, const pare_graph *graph) {
     const struct lower_plan *low = &exe->plan.low;
     struct tiled_packer packer = {.host = exe->host,
-                                  .kernels = exe->level->kernels,
+                                  .kernels = exe->kernels,
                                   .plan = &exe->plan,
                                   .code_offset = exe->backend->code_offset};
     size_t arenas_bytes = (size_t)exe->n_arenas * (size_t)low->arena_bytes;
@@ -250,7 +254,8 @@ static pare_status fill(struct tiled_executable *exe, const pare_graph *graph, i
                           max_batch);
     }
     int32_t chunk = images_in_chunk(graph, max_batch);
-    pare_status status = tiled_plan_graph(host, graph, chunk, &exe->plan);
+    pare_status status =
+        tiled_plan_graph(host, graph, chunk, exe->kernels->kinds[TILED_B1] != NULL, &exe->plan);
     if (status != PARE_OK) {
         return status;
     }
@@ -286,6 +291,9 @@ pare_status tiled_compile(void *instance, const pare_graph *graph,
     exe->host = host;
     exe->backend = self->backend;
     exe->level = level;
+    int has_variant =
+        level->variant != NULL && (self->features & level->variant_needs) == level->variant_needs;
+    exe->kernels = has_variant ? level->variant : level->kernels;
     pare_status status = fill(exe, graph, options->max_batch);
     if (status != PARE_OK) {
         tiled_executable_destroy(exe);

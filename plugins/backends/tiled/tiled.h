@@ -16,11 +16,14 @@
 
 /* Samples one after another; each is H + 2 border_h rows of W + 2 border_w pixels of C elements.
  * Borders hold the code of zero. A code of 8 bits and less is stored as the byte
- * code + tiled_backend.code_offset. */
+ * code + tiled_backend.code_offset; but signs that only products of signs read are bits, 1 for +1,
+ * in pixels of whole bytes (least significant bit first, 0 after the last; borders are 0, too). */
 struct tiled_layout {
     int32_t h, w, c;
     int32_t border_h, border_w;
-    int32_t elem_bytes;
+    int32_t is_bits;
+    int32_t elem_bytes; /* of what is not bits */
+    int64_t pixel_bytes;
     int64_t row_bytes, sample_bytes;
     int64_t first_bytes; /* from a sample's begin to its pixel (0,0) */
 };
@@ -49,13 +52,24 @@ struct tiled_split {
     int32_t positions[2], n_tiles[2];
 };
 
+/* Starts of sums of signs differ by place where there is padding (bits.c): one for each of n_rows
+ * by n_cols places. The first rows and columns, whose windows begin in the padding, and the last
+ * ones, whose windows end there, have their own; the others share a row and, because a tile is
+ * several columns wide, TILED_MAX_POSITIONS columns. */
+struct tiled_starts {
+    int32_t n_rows, n_cols;
+    int32_t top, bottom, left, right; /* output rows and columns whose windows leave the image */
+    int32_t n_params;
+};
+
 struct tiled_product {
     const struct tiled_product_kind *kind; /* NULL: the 16-bit path, which has no tiles */
     int32_t n_blocks;
     struct tiled_block *blocks; /* (n_blocks) */
     void *weights;              /* by block; the 16-bit path: (OC, n_runs, run) int16 */
     int32_t *start;             /* by params: -(z_a + code_offset) sum w scale, modulo 2^32 */
-    float *multiplier, *bias;   /* by params; the multiplier is divided by the scale */
+    struct tiled_starts starts; /* of signs: start is (n_rows, n_cols, n_params) */
+    float *multiplier, *bias;   /* by params; divided by the scale, of signs doubled */
     int32_t n_runs, k_steps;
     int64_t *run_bytes;          /* (n_runs) from a window's begin */
     struct tiled_split split[3]; /* conv2d: of a row, by vectors */
@@ -93,6 +107,7 @@ struct tiled_tiles {
     const char *weights;
     int64_t block_bytes; /* of weights, for kernels that take several blocks at once */
     const int32_t *start;
+    int64_t start_step; /* of signs: between positions */
     const float *multiplier, *bias;
     int32_t n;      /* output channels */
     int32_t is_f32; /* the output */
@@ -141,6 +156,8 @@ enum tiled_kind {
     TILED_I8_W4, /* weights of 4, 2 and 1 bits */
     TILED_I8_W2,
     TILED_I8_W1,
+    TILED_B1,        /* signs by signs, where a run of bits fills its steps */
+    TILED_B1_MASKED, /* any run of bits */
     TILED_N_KINDS
 };
 
@@ -173,6 +190,8 @@ struct tiled_level {
     const char *isa;
     uint32_t needs; /* set of features */
     const struct tiled_kernels *kernels;
+    const struct tiled_kernels *variant; /* instead, where there are these features, too, or NULL */
+    uint32_t variant_needs;
 };
 
 /* ---- backends ---- */
@@ -226,10 +245,11 @@ struct tiled_plan {
     struct lower_plan *lowered;   /* owns the weights until they are dropped */
 };
 
-/* Lowers the graph; fuses adds, decides where borders lie, adds the copies that need, and plans the
- * arena. What failed is to be destroyed, too. [main] */
+/* Lowers the graph; fuses adds, decides where borders lie and which signs are bits (has_bits: the
+ * level has products of them), adds the copies that need, and plans the arena. What failed is to be
+ * destroyed, too. [main] */
 pare_status tiled_plan_graph(const pare_host *host, const pare_graph *graph, int32_t max_batch,
-                             struct tiled_plan *plan);
+                             int has_bits, struct tiled_plan *plan);
 void tiled_plan_destroy(const pare_host *host, struct tiled_plan *plan);
 
 /* Makes convolutions take the place of the adds that are the only readers of their values. [main]
@@ -247,6 +267,23 @@ struct tiled_packer {
 /* Cleared memory that counts as resident; NULL when exhausted. [main] */
 void *tiled_keep(struct tiled_packer *packer, int64_t n, size_t size);
 
+/* Which values are bits (bits.c): signs that nothing reads but products by signs. [main] */
+void tiled_choose_bits(struct tiled_plan *plan);
+
+/* The kind of a product of signs. [any] */
+const struct tiled_product_kind *tiled_bits_kind(const struct tiled_kernels *kernels,
+                                                 const struct lower_step *s,
+                                                 const struct tiled_layout *in);
+
+/* Makes the starts of a product of signs, whose blocks are there; 0 when memory is exhausted.
+ * [main] */
+int tiled_pack_starts(struct tiled_packer *packer, const struct lower_step *s,
+                      struct tiled_product *p, int32_t n_params);
+
+/* Which of n rows of starts (or columns) output row `place` of `out` has, `before` being
+ * tiled_starts.top (or left). [any] [hot] */
+int32_t tiled_start_entry(int32_t place, int32_t n, int32_t out, int32_t before);
+
 /* Packs weights of step->low, whose codes have `bits` bits, into step->product; 0 when memory is
  * exhausted. [main] */
 int tiled_pack_product(struct tiled_packer *packer, struct tiled_step *step, int32_t bits,
@@ -258,6 +295,7 @@ struct tiled_executable {
     const pare_host *host;
     const struct tiled_backend *backend;
     const struct tiled_level *level;
+    const struct tiled_kernels *kernels; /* of the level */
     int32_t max_batch;
     struct tiled_plan plan; /* for a chunk; its weights are dropped: each step holds its own */
     int32_t n_steps;

@@ -34,6 +34,7 @@ uint32_t x86_cpu_features(void) {
         has_all(b, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL)) {
         features |= X86_HAS_AVX512;
         features |= has_all(c, bit_AVX512VNNI) ? X86_HAS_AVX512_VNNI : 0u;
+        features |= has_all(c, bit_AVX512VPOPCNTDQ) ? X86_HAS_AVX512_VPOPCNTDQ : 0u;
     }
     if (n_subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && has_all(a, 1u << 4)) {
         features |= X86_HAS_AVX_VNNI;

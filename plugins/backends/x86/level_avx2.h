@@ -75,6 +75,14 @@ INLINE VI vi_signs_8(const char *bits) {
     return (VI)_mm256_or_si256(_mm256_cmpeq_epi8(set, bit), _mm256_set1_epi8(1));
 }
 
+/* Counts of a byte's low nibble's bits, for bits.inc; the high nibbles are 0. */
+typedef uint8_t V8 __attribute__((vector_size(32)));
+INLINE VI vi_nibbles(VI nibbles) {
+    const __m256i counts = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1,
+                                            2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    return (VI)_mm256_shuffle_epi8(counts, (__m256i)nibbles);
+}
+
 /* One vector of bytes, widened. */
 INLINE VI vi_load_bytes(const uint8_t *x) {
     return (VI)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)x));

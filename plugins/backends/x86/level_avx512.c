@@ -29,5 +29,15 @@ KIND(i8w2, 2, 16, 16, 12);
 KIND(i8w1, 1, 4, 16, 12);
 #define KIND_W1 [TILED_I8_W1] = &kind_i8w1
 
+INLINE VI vi_bytes_away(VI acc, VI counts) {
+    __m512i pairs = _mm512_maddubs_epi16((__m512i)counts, _mm512_set1_epi8(1));
+    return acc - (VI)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
+}
+#include "bits_table.inc"
+
+#include "bits.inc"
+KIND(b1, 1, 32, 16, 12);
+KIND(b1_masked, 1, 32, 16, 12);
+
 #include "rows.inc"
 #include "steps.inc"

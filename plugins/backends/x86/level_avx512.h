@@ -76,6 +76,20 @@ INLINE VI vi_signs_16(const char *bits) {
     return (VI)_mm512_mask_blend_epi16(mask, _mm512_set1_epi16(1), _mm512_set1_epi16(-1));
 }
 
+/* Counts of a byte's low nibble's bits, for bits.inc; the high nibbles are 0. */
+typedef uint8_t V8 __attribute__((vector_size(64)));
+INLINE VI vi_nibbles(VI nibbles) {
+    const __m512i counts =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+    return (VI)_mm512_shuffle_epi8(counts, (__m512i)nibbles);
+}
+
+/* Bit k of the result: x[k] >= zero. */
+INLINE uint64_t sign_bits_64(const uint8_t *x, int32_t zero) {
+    return _mm512_cmpge_epu8_mask(_mm512_loadu_si512(x), _mm512_set1_epi8((char)zero));
+}
+#define SIGN_BITS_64 sign_bits_64
+
 /* One vector of bytes, widened. */
 INLINE VI vi_load_bytes(const uint8_t *x) {
     return (VI)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)x));

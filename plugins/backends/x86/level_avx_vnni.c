@@ -17,5 +17,14 @@ KIND(i8w2, 2, 16, 8, 5);
 KIND(i8w1, 1, 4, 8, 5);
 #define KIND_W1 [TILED_I8_W1] = &kind_i8w1
 
+INLINE VI vi_bytes_away(VI acc, VI counts) {
+    return vi_dot_bytes(acc, counts, vi_set1(-1));
+}
+#include "bits_table.inc"
+
+#include "bits.inc"
+KIND(b1, 1, 32, 8, 5);
+KIND(b1_masked, 1, 32, 8, 5);
+
 #include "rows.inc"
 #include "steps.inc"

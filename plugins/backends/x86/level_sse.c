@@ -129,6 +129,7 @@ KIND(f32, 32, 1, 8, 6);
 KIND(i8, 8, 4, 8, 5);
 KIND(i8w4, 4, 8, 8, 5);
 KIND(i8w2, 2, 16, 8, 5);
+#define KIND_B1 /* needs a table lookup */
 #define KIND_W1 /* spills: weights of 1 bit are faster at 2 */
 
 #include "rows.inc"

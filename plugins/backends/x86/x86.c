@@ -2,7 +2,8 @@
 #include "x86.h"
 
 static const struct tiled_level levels[] = {
-#define X86_LEVEL(NAME, ISA, NEEDS) {ISA, NEEDS, &tiled_kernels_##NAME},
+#define X86_LEVEL(NAME, ISA, NEEDS, VARIANT, VARIANT_NEEDS)                                        \
+    {ISA, NEEDS, &tiled_kernels_##NAME, &tiled_kernels_##VARIANT, VARIANT_NEEDS},
 #include "levels.inc"
 #undef X86_LEVEL
 };

@@ -13,6 +13,7 @@ extern const struct tiled_backend x86_levels;
 #define X86_HAS_AVX_VNNI 2u
 #define X86_HAS_AVX512 4u /* F, BW, DQ, VL */
 #define X86_HAS_AVX512_VNNI 8u
+#define X86_HAS_AVX512_VPOPCNTDQ 16u
 
 /* A set of X86_HAS_*, by CPUID and XGETBV. [any] */
 uint32_t x86_cpu_features(void);
@@ -22,7 +23,8 @@ uint32_t x86_cpu_features(void);
 #define CODE8 uint8_t
 #define CODE8_OFFSET 128
 
-#define X86_LEVEL(NAME, ISA, NEEDS) extern const struct tiled_kernels tiled_kernels_##NAME;
+#define X86_LEVEL(NAME, ISA, NEEDS, VARIANT, VARIANT_NEEDS)                                        \
+    extern const struct tiled_kernels tiled_kernels_##NAME, tiled_kernels_##VARIANT;
 #include "levels.inc"
 #undef X86_LEVEL
 
