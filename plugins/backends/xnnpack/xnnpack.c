@@ -31,13 +31,6 @@ static pare_status accepts(const pare_host *host, const struct lower_plan *plan,
                            const pare_graph *graph) {
     for (int32_t s = 0; s < plan->n_steps; s++) {
         const struct lower_step *step = &plan->steps[s];
-        if (step->kind == LOWER_SIGN) {
-            return host->fail(
-                host, PARE_E_UNSUPPORTED,
-                "%s: it makes values of 1 bit, for which XNNPACK has no operator; use "
-                "backend \"auto\"",
-                graph->nodes[step->node]->name);
-        }
         if (step->arith == LOWER_I16 || plan->values[step->out].rep == LOWER_I16) {
             return refuse_wide(host, graph->nodes[step->node]->name);
         }
