@@ -10,7 +10,8 @@ import tempfile
 from pare_process import SOURCE, Failures, pare
 
 COMMANDS = ["run", "bench", "list", "describe", "check", "env", "data list", "data fetch", "data verify",
-            "model info", "model eval", "model quantize", "model export", "merge", "compare", "report"]
+            "model info", "model eval", "model quantize", "model export", "merge", "compare", "report",
+            "completion", "man"]
 
 failures = Failures()
 check = failures.check

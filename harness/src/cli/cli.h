@@ -41,6 +41,10 @@ struct command {
 /* The table of all commands, ended by a NULL name. */
 const struct command *cli_commands(void);
 
+/* All flags of a command, those that are added included; returns how many. */
+enum { CLI_MAX_FLAGS = 32 };
+size_t cli_flags(const struct command *command, const struct flag *flags[CLI_MAX_FLAGS]);
+
 /* What `pare` was called with, parsed. */
 struct cli {
     const struct command *command;
@@ -143,5 +147,7 @@ int model_export_command(struct cli *cli);
 int merge_command(struct cli *cli);
 int compare_command(struct cli *cli);
 int report_command(struct cli *cli);
+int completion_command(struct cli *cli);
+int man_command(struct cli *cli);
 
 #endif

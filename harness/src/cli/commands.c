@@ -36,8 +36,8 @@ static const struct flag bench_flags[] = {
     CLI_MODEL_FLAGS,
     {"backend", "NAME,..", "Backends to time; default: auto, the best one here.", 0},
     {"isa", "NAME", "Force a backend's instruction set level.", 0},
-    {"precision", "fp32|int8|..",
-     "fp32, int8, int4, int2, ternary, binary-weights or binary; default: fp32.", 0},
+    {"precision", "fp32|int8|int4|int2|ternary|binary-weights|binary",
+     "Of weights and of what layers read; default: fp32.", 0},
     {"threads", "N", "Default: 1.", 0},
     {"batch", "N", "Default: 1.", 0},
     {"scenario", "single|multi|offline",
@@ -184,6 +184,13 @@ static const char *const report_examples[] = {
     NULL,
 };
 
+static const char *const completion_examples[] = {
+    "pare completion bash >~/.local/share/bash-completion/completions/pare",
+    "pare completion zsh >~/.zfunc/_pare",
+    NULL,
+};
+static const char *const man_examples[] = {"pare man >pare.1", NULL};
+
 static const struct command commands[] = {
     {"run", "SCRIPT.lua", 1, 1,
      "Runs an experiment script: builds each trial, measures it, appends a row per arm to a CSV "
@@ -231,6 +238,12 @@ static const struct command commands[] = {
      "Makes a page of record files: figures with intervals and Pareto fronts, layers, counters, "
      "machine, and all rows in a table.",
      report_flags, 0, 0, report_examples, report_command},
+    {"completion", "bash|zsh", 1, 1,
+     "Prints a script that completes commands, flags and names in a shell. An installed pare comes "
+     "with it.",
+     NULL, 0, 0, completion_examples, completion_command},
+    {"man", "", 0, 0, "Prints the manual page, for `man`. An installed pare comes with it.", NULL,
+     0, 0, man_examples, man_command},
     {0},
 };
 

@@ -14,8 +14,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define MAX_FLAGS 32
-
 static const struct flag help_flag = {"help", NULL, "Show this text.", 0};
 static const struct flag format_flag = {"format", "table|csv|json",
                                         "How to print the result; default: table.", 0};
@@ -27,10 +25,9 @@ static const struct flag trust_flag = {
     "trust-plugin-path", NULL,
     "Load plugins also from where everybody may write; as PARE_TRUST_PLUGIN_PATH=1.", 0};
 
-/* All flags of a command; returns how many. */
-static size_t all_flags(const struct command *command, const struct flag *flags[MAX_FLAGS]) {
+size_t cli_flags(const struct command *command, const struct flag *flags[CLI_MAX_FLAGS]) {
     size_t n = 0;
-    for (const struct flag *f = command->flags; f && f->name && n < MAX_FLAGS - 4; f++)
+    for (const struct flag *f = command->flags; f && f->name && n < CLI_MAX_FLAGS - 4; f++)
         flags[n++] = f;
     if (command->has_plugins)
         flags[n++] = &plugin_flag;
@@ -67,8 +64,8 @@ static void print_item(FILE *file, const char *left, int indent, const char *tex
 }
 
 static void print_help(const struct command *command) {
-    const struct flag *flags[MAX_FLAGS];
-    size_t n = all_flags(command, flags);
+    const struct flag *flags[CLI_MAX_FLAGS];
+    size_t n = cli_flags(command, flags);
     printf("usage: pare %s%s%s [flags]\n\n", command->name, command->args[0] ? " " : "",
            command->args);
     print_item(stdout, "", 0, command->doc);
@@ -106,9 +103,9 @@ static void print_overview(FILE *file) {
 
 static const struct flag *find_flag(const struct command *command, const char *name, size_t length,
                                     struct error *err) {
-    const struct flag *flags[MAX_FLAGS];
-    const char *names[MAX_FLAGS];
-    size_t n = all_flags(command, flags);
+    const struct flag *flags[CLI_MAX_FLAGS];
+    const char *names[CLI_MAX_FLAGS];
+    size_t n = cli_flags(command, flags);
     for (size_t k = 0; k < n; k++) {
         names[k] = flags[k]->name;
         if (strlen(names[k]) == length && memcmp(names[k], name, length) == 0)
