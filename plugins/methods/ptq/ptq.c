@@ -2,6 +2,7 @@
 /* Post-training quantization to 2..8 bits: batch norm is folded, activation ranges are observed on
  * calibration data, weights are rounded. Jacob et al. 2018 (arXiv 1712.05877); Krishnamoorthi 2018
  * (arXiv 1806.08342). */
+#include "correct.h"
 #include "grid.h"
 #include "plan.h"
 #include "range.h"
@@ -22,6 +23,7 @@ enum {
     P_SCHEME,
     P_GRANULARITY,
     P_WEIGHT_OBSERVER,
+    P_BIAS_CORRECTION,
     N_PARAMS
 };
 
@@ -46,18 +48,21 @@ static const pare_param_desc params[N_PARAMS] = {
                        "channel", "one weight scale per output channel, or per tensor"},
     [P_WEIGHT_OBSERVER] = {"weight_observer", PARE_PARAM_STRING, "", 0, 0, "minmax|mse", "minmax",
                            "weight scale from the largest absolute value, or by least error"},
+    [P_BIAS_CORRECTION] = {"bias_correction", PARE_PARAM_BOOL, "", 0, 0, NULL, "false",
+                           "whether biases take back the mean shift that rounding weights causes"},
 };
 
 struct ptq {
     const pare_host *host;
     int weight_bits, activation_bits; /* FLOAT_BITS: untouched */
     struct range_rule rule;
-    int is_per_channel, is_weight_mse;
+    int is_per_channel, is_weight_mse, corrects_bias;
     int is_ready;    /* batch norm is folded, plan and ranges fit the graph */
     int64_t n_calls; /* of observe in the present pass */
     int32_t pass;
     struct plan plan;
     struct range *ranges; /* (plan.n) those of root values are used */
+    struct correction correction;
 };
 
 /* ---- parameters ---- */
@@ -82,6 +87,11 @@ static pare_status check_values(const pare_host *host, const pare_param_value *c
         return host->fail(
             host, PARE_E_ARG,
             "weight_bits and activation_bits are both 32: nothing would be quantized");
+    }
+    if (v[P_BIAS_CORRECTION]->i && v[P_WEIGHT_BITS]->i == FLOAT_BITS) {
+        return host->fail(host, PARE_E_ARG,
+                          "bias_correction is true and weight_bits is 32: float weights shift "
+                          "nothing, leave one of them out");
     }
     if (v[P_PERCENTILE]->f != 0.0 && v[P_PERCENTILE]->f <= 50.0) {
         return host->fail(host, PARE_E_RANGE, "percentile: got %g, wanted more than 50, or 0",
@@ -118,6 +128,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
     q->rule.is_symmetric = strcmp(v[P_SCHEME]->s, "symmetric") == 0;
     q->is_per_channel = strcmp(v[P_GRANULARITY]->s, "channel") == 0;
     q->is_weight_mse = strcmp(v[P_WEIGHT_OBSERVER]->s, "mse") == 0;
+    q->corrects_bias = v[P_BIAS_CORRECTION]->i != 0;
     *instance = q;
     return PARE_OK;
 }
@@ -128,6 +139,7 @@ static void clear_ranges(struct ptq *q) {
     }
     q->host->free(q->host, q->ranges);
     q->ranges = NULL;
+    correction_clear(&q->correction);
     plan_clear(&q->plan);
 }
 
@@ -159,8 +171,9 @@ static pare_status prepare(struct ptq *q, const pare_graph *graph) {
         return host->fail(host, PARE_E_NOMEM, "no memory for ranges of %d values", q->plan.n);
     }
     memset(q->ranges, 0, (size_t)q->plan.n * sizeof *q->ranges);
-    q->is_ready = 1;
-    return PARE_OK;
+    status = q->corrects_bias ? correction_init(host, graph, &q->correction) : PARE_OK;
+    q->is_ready = status == PARE_OK;
+    return status;
 }
 
 static pare_status calibrate_begin(void *instance, const pare_graph *graph) {
@@ -197,6 +210,9 @@ static pare_status observe(void *instance, const pare_graph *graph, int32_t node
                              node, q->plan.n);
     }
     q->n_calls += n > 0;
+    if (q->corrects_bias && q->pass == 0 && n > 0) {
+        correction_see(&q->correction, graph, node, value, n);
+    }
     if (!is_observed(q, graph, node) || n <= 0) {
         return PARE_OK;
     }
@@ -218,7 +234,7 @@ static pare_status calibrate_end(void *instance, const pare_graph *graph, int32_
     struct ptq *q = instance;
     (void)graph;
     int wants_activations = q->activation_bits != FLOAT_BITS;
-    if (wants_activations && q->n_calls == 0) {
+    if ((wants_activations || q->corrects_bias) && q->n_calls == 0) {
         return q->host->fail(q->host, PARE_E_STATE,
                              "calibration saw no values: it needs at least one image");
     }
@@ -338,12 +354,31 @@ static pare_status quantize_weight(struct ptq *q, const pare_graph *graph, const
     return status;
 }
 
+/* The weight as it was is needed once more after it has been rounded. */
+static pare_status quantize_corrected(struct ptq *q, const pare_graph *graph,
+                                      const pare_weight *w) {
+    const pare_host *host = q->host;
+    const size_t bytes = (size_t)w->n_elems * sizeof(float);
+    float *before = host->alloc(host, bytes);
+    if (!before) {
+        return host->fail(host, PARE_E_NOMEM, "%s: no memory for a copy", w->name);
+    }
+    memcpy(before, w->data, bytes);
+    pare_status status = quantize_weight(q, graph, w);
+    if (status == PARE_OK) {
+        status = correction_apply(&q->correction, graph, w, before);
+    }
+    host->free(host, before);
+    return status;
+}
+
 static pare_status quantize_weights(struct ptq *q, const pare_graph *graph) {
     pare_status status = PARE_OK;
     for (int32_t k = 0; k < graph->n_weights && status == PARE_OK; k++) {
         const pare_weight *w = graph->weights[k];
         if (w->role == PARE_ROLE_WEIGHT && q->host->selected(q->host, graph, w->node)) {
-            status = quantize_weight(q, graph, w);
+            status =
+                q->corrects_bias ? quantize_corrected(q, graph, w) : quantize_weight(q, graph, w);
         }
     }
     return status;
