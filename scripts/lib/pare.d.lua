@@ -63,7 +63,9 @@ local Node = {}
 ---@class pare.PoolOptions: pare.NodeOptions
 ---@field kernel pare.Pair
 ---@field stride? pare.Pair default: the kernel
----@field pad? pare.Pair max_pool only
+
+---@class pare.MaxPoolOptions: pare.PoolOptions
+---@field pad? pare.Pair default 0
 
 ---@class pare.ShortcutOptions: pare.NodeOptions
 ---@field out integer
@@ -95,7 +97,7 @@ function Graph:relu(x, options) end
 ---@return pare.Node
 function Graph:add(x, y, options) end
 ---@param x pare.Node
----@param options pare.PoolOptions
+---@param options pare.MaxPoolOptions
 ---@return pare.Node
 function Graph:max_pool(x, options) end
 ---@param x pare.Node
@@ -148,6 +150,8 @@ function Graph:softmax(x, options) end
 ---@field shift? integer pixels
 ---@field flip? integer
 ---@field clip_norm? number
+---@field distill_weight? number
+---@field distill_temperature? number
 
 ---@class pare.Model
 local Model = {}

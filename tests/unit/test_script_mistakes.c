@@ -67,7 +67,8 @@ static void language(void **state) {
     static const struct mistake list[] = {
         {"local x = = 1\n", 1, "unexpected symbol near '='"},
         {"local t = {\n  1\nlocal x\n", 3, "'}' expected"},
-        {HEAD "return lenet.nothing.more\n", 3, "attempt to index a nil value"},
+        {HEAD "return pare.nothing.more\n", 3, "attempt to index a nil value"},
+        {HEAD "return lenet.nothing\n", 3, "model: no method 'nothing', wanted init, load, train"},
         {"return nil + 1\n", 1, "attempt to perform arithmetic on a nil value"},
         {"error('no', 0)\n", 1, "no"},
         {"\nerror({})\n", 2, "error object is a table value"},

@@ -53,6 +53,18 @@ const char *args_type(lua_State *L, int index) {
     return "a userdata";
 }
 
+const char *args_push_names(lua_State *L, const char *const *names, size_t n) {
+    luaL_Buffer text;
+    luaL_buffinit(L, &text);
+    luaL_addstring(&text, n ? "" : "none");
+    for (size_t k = 0; k < n; k++) {
+        luaL_addstring(&text, k ? ", " : "");
+        luaL_addstring(&text, names[k]);
+    }
+    luaL_pushresult(&text);
+    return lua_tostring(L, -1);
+}
+
 void args_check_keys(lua_State *L, int index, const char *what, const char *const *names,
                      lua_Integer n_list) {
     index = lua_absindex(L, index);
@@ -68,8 +80,10 @@ void args_check_keys(lua_State *L, int index, const char *what, const char *cons
             if (k < n)
                 continue;
             const char *near = nearest_name(key, names, n);
-            args_fail(L, "%s: unknown key '%s'%s%s%s", what, key, near ? ", did you mean '" : "",
-                      near ? near : "", near ? "'?" : "");
+            if (near)
+                args_fail(L, "%s: unknown key '%s', did you mean '%s'?", what, key, near);
+            args_fail(L, "%s: unknown key '%s', wanted %s", what, key,
+                      args_push_names(L, names, n));
         }
         if (lua_isinteger(L, -2) && lua_tointeger(L, -2) >= 1 && lua_tointeger(L, -2) <= n_list)
             continue;

@@ -48,6 +48,9 @@ void args_push_input(lua_State *L, const struct param_input *input);
 const char **args_sorted_keys(lua_State *L, int index, const char *what, const char *const *skip,
                               size_t *n_keys);
 
+/* Pushes "a, b, c", or "none", and returns it. */
+const char *args_push_names(lua_State *L, const char *const *names, size_t n);
+
 /* strdup, or a Lua error when out of memory; the same for zeroed arrays. */
 char *args_strdup(lua_State *L, const char *text);
 void *args_alloc(lua_State *L, size_t n, size_t size);

@@ -19,12 +19,33 @@ struct script *binding_script(lua_State *L) {
     return script;
 }
 
+/* What `object:typo` ends in: behind the table of methods, whose own entries are found first. */
+static int no_method(lua_State *L) {
+    static const char *const skip[] = {NULL};
+    const char *type = lua_tostring(L, lua_upvalueindex(1)) + strlen("pare.");
+    const char *key = luaL_tolstring(L, 2, NULL);
+    size_t n;
+    const char **names = args_sorted_keys(L, 1, type, skip, &n);
+    return args_fail(L, "%s: no method '%s', wanted %s", type, key, args_push_names(L, names, n));
+}
+
+/* The table of methods is at the top of the stack. */
+static void refuse_other_methods(lua_State *L, const char *name) {
+    lua_createtable(L, 0, 1);
+    lua_pushstring(L, name);
+    lua_pushcclosure(L, no_method, 1);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
+}
+
 void binding_metatable(lua_State *L, const char *name, const struct luaL_Reg *methods,
                        lua_CFunction collect, lua_CFunction index) {
     if (methods) {
         lua_newtable(L);
         luaL_setfuncs(L, methods, 0);
     }
+    if (!index)
+        refuse_other_methods(L, name);
     luaL_newmetatable(L, name); /* sets __name */
     if (collect) {
         lua_pushcfunction(L, collect);
