@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "plan.h"
 
-/* The node that alone reads value v, or -1. */
-static int32_t sole_reader(const pare_graph *graph, int32_t v) {
+int32_t plan_sole_reader(const pare_graph *graph, int32_t v) {
     if (graph->nodes[v]->n_consumers != 1) {
         return -1;
     }
@@ -23,7 +22,7 @@ static int32_t stored_value(const pare_graph *graph, int32_t v) {
     if (op != PARE_OP_CONV2D && op != PARE_OP_LINEAR && op != PARE_OP_ADD) {
         return v;
     }
-    int32_t reader = sole_reader(graph, v);
+    int32_t reader = plan_sole_reader(graph, v);
     return reader >= 0 && graph->nodes[reader]->op == PARE_OP_RELU ? reader : v;
 }
 
@@ -35,7 +34,7 @@ int plan_copies_codes(pare_op op) {
 /* Is v the graph's output, or only on its way there through nodes that leave values as they are? */
 static int is_output(const pare_graph *graph, int32_t v) {
     while (v >= 0 && v != graph->n_nodes - 1) {
-        int32_t reader = sole_reader(graph, v);
+        int32_t reader = plan_sole_reader(graph, v);
         pare_op op = reader >= 0 ? graph->nodes[reader]->op : PARE_OP_INPUT;
         if (op != PARE_OP_SOFTMAX && op != PARE_OP_FLATTEN) {
             return 0;

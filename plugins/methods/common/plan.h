@@ -32,6 +32,9 @@ void plan_clear(struct plan *plan);
  * codes. */
 int plan_copies_codes(pare_op op);
 
+/* The node that alone reads value v, or -1. */
+int32_t plan_sole_reader(const pare_graph *graph, int32_t v);
+
 /* Is the value of layer `node`, or of the relu behind it, the graph's output (or on its way there
  * through nothing but flatten and softmax)? */
 int plan_is_output(const pare_graph *graph, int32_t node);

@@ -3,6 +3,7 @@
  * calibration data, weights are rounded. Jacob et al. 2018 (arXiv 1712.05877); Krishnamoorthi 2018
  * (arXiv 1806.08342). */
 #include "correct.h"
+#include "equalize.h"
 #include "grid.h"
 #include "plan.h"
 #include "range.h"
@@ -24,6 +25,7 @@ enum {
     P_GRANULARITY,
     P_WEIGHT_OBSERVER,
     P_BIAS_CORRECTION,
+    P_EQUALIZE,
     N_PARAMS
 };
 
@@ -50,13 +52,15 @@ static const pare_param_desc params[N_PARAMS] = {
                            "weight scale from the largest absolute value, or by least error"},
     [P_BIAS_CORRECTION] = {"bias_correction", PARE_PARAM_BOOL, "", 0, 0, NULL, "false",
                            "whether biases take back the mean shift that rounding weights causes"},
+    [P_EQUALIZE] = {"equalize", PARE_PARAM_BOOL, "", 0, 0, NULL, "false",
+                    "whether channels between two layers are scaled to the same range in both"},
 };
 
 struct ptq {
     const pare_host *host;
     int weight_bits, activation_bits; /* FLOAT_BITS: untouched */
     struct range_rule rule;
-    int is_per_channel, is_weight_mse, corrects_bias;
+    int is_per_channel, is_weight_mse, corrects_bias, equalizes;
     int is_ready;    /* batch norm is folded, plan and ranges fit the graph */
     int64_t n_calls; /* of observe in the present pass */
     int32_t pass;
@@ -129,6 +133,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
     q->is_per_channel = strcmp(v[P_GRANULARITY]->s, "channel") == 0;
     q->is_weight_mse = strcmp(v[P_WEIGHT_OBSERVER]->s, "mse") == 0;
     q->corrects_bias = v[P_BIAS_CORRECTION]->i != 0;
+    q->equalizes = v[P_EQUALIZE]->i != 0;
     *instance = q;
     return PARE_OK;
 }
@@ -153,12 +158,27 @@ static void destroy(void *instance) {
 
 /* ---- calibration ---- */
 
+static pare_status equalize_pairs(const struct ptq *q, const pare_graph *graph) {
+    int32_t n_pairs = 0;
+    const pare_status status = equalize(q->host, graph, &n_pairs);
+    if (status == PARE_OK && n_pairs == 0) {
+        q->host->log(q->host, PARE_LOG_WARN,
+                     "equalize: %s has no two selected layers with only relu, pools and flatten "
+                     "between them: nothing is changed",
+                     graph->name);
+    }
+    return status;
+}
+
 /* Folds batch norm, then plans on the graph as it is after that. */
 static pare_status prepare(struct ptq *q, const pare_graph *graph) {
     const pare_host *host = q->host;
     pare_status status = plan_check_fresh(host, graph);
     if (status == PARE_OK) {
         status = host->fold_batch_norm(host, graph);
+    }
+    if (status == PARE_OK && q->equalizes) {
+        status = equalize_pairs(q, graph);
     }
     if (status == PARE_OK) {
         status = plan_init(host, graph, &q->plan);
