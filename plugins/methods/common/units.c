@@ -74,7 +74,8 @@ static double unit_norm(const struct units *units, const float *data, int64_t u,
     for (int64_t o = 0; o < units->outer; o++) {
         for (int64_t i = 0; i < units->inner; i++) {
             double x = term(fabs((double)data[units_index(units, o, u, i)]), p);
-            sum = !isinf(p) ? sum + x : p > 0 ? fmax(sum, x) : fmin(sum, x);
+            /* No fmax and fmin: GCC 12 for AArch64 fails on reductions of a choice of the two. */
+            sum = !isinf(p) ? sum + x : (p > 0 ? x > sum : x < sum) ? x : sum;
         }
     }
     if (as_mean && !isinf(p)) {
