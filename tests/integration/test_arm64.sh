@@ -17,7 +17,7 @@ build=$root/build/arm64
 
 cd "$root"
 cmake --preset arm64 -DPARE_WERROR=ON >/dev/null
-cmake --build "$build" --target pare plugins test_dataset_glyphs kernel_tests >"$OLDPWD/build.log" || {
+cmake --build "$build" --target pare pages plugins test_dataset_glyphs kernel_tests >"$OLDPWD/build.log" || {
     grep -A5 -E 'error|FAILED' "$OLDPWD/build.log"
     exit 1
 }
@@ -84,5 +84,12 @@ lenet5 3 40
 lenet300 8 150
 resnet20 8 12
 NETWORKS
+echo "== the archive, from a folder of its own"
+cpack --config "$build/CPackConfig.cmake" -B "$PWD/packages" >cpack.log || {
+    cat cpack.log
+    exit 1
+}
+bash "$root/tests/integration/try_package.sh" packages/pare-*-linux-arm64.tar.gz \
+    qemu-aarch64 -L "$sysroot" -cpu cortex-a53
 # They are logits of something, not one number over and over.
 [ "$(od -An -v -tx4 -w4 here.f32 | sort -u | wc -l)" -gt 100 ]
