@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CELL_BYTES = 24 };
+enum { CELL_BYTES = 32 };
 
 /* The counts of "[[1,2],[3,4]]" one after the other (n_classes * n_classes); 0 if `json` is no such
  * matrix. */
