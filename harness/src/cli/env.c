@@ -99,8 +99,9 @@ static void say_datasets(struct report *r) {
     for (const struct dataset_info *info = dataset_infos(); info->name; info++) {
         char *path = NULL;
         struct error err;
-        if (dataset_locate(info->name, &err, &path) == PARE_OK)
-            say(r, "datasets", info->name, "", "%s", path);
+        int is_whole;
+        if (dataset_locate_test(info->name, &err, &path, &is_whole) == PARE_OK)
+            say(r, "datasets", info->name, is_whole ? "" : "only the test split", "%s", path);
         else
             say(r, "datasets", info->name, "not found", "%s", "");
         free(path);

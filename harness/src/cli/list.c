@@ -116,8 +116,10 @@ int data_list_command(struct cli *cli) {
         snprintf(text[2], sizeof text[2], "%lld", (long long)info->n_train);
         snprintf(text[3], sizeof text[3], "%lld", (long long)info->n_val);
         snprintf(text[4], sizeof text[4], "%lld", (long long)info->n_test);
-        int found = dataset_locate(info->name, &err, &path) == PARE_OK;
+        int is_whole, found = dataset_locate_test(info->name, &err, &path, &is_whole) == PARE_OK;
         const char *note = info->licence_note && info->licence_note[0] ? info->licence_note : NULL;
+        if (found && !is_whole)
+            note = "only the test split is there";
         const char *cells[] = {info->name,          text[0],   text[1], text[2], text[3], text[4],
                                found ? path : NULL, info->doc, note};
         add(&list, cells);

@@ -51,6 +51,11 @@ const struct source *source_of(const struct dataset_info *info) {
     return &sources[info - infos];
 }
 
+size_t source_first_test_file(const struct source *source) {
+    /* IDX has a file of images and one of labels, the others one of both. */
+    return source->n_files < 2 ? 0 : source->n_files - (source->kind == SOURCE_IDX ? 2 : 1);
+}
+
 const struct dataset_info *dataset_infos(void) {
     return infos;
 }
@@ -174,7 +179,8 @@ static int64_t limited(int64_t n, int64_t max) {
 static pare_status load(struct dataset *ds, const struct dataset_info *info,
                         const struct dataset_options *options, struct error *err) {
     char *path = NULL;
-    pare_status status = dataset_locate(info->name, err, &path);
+    int is_whole;
+    pare_status status = dataset_locate_test(info->name, err, &path, &is_whole);
     if (status != PARE_OK)
         return status;
     int length = snprintf(ds->origin, sizeof ds->origin, "%s", path);
@@ -188,13 +194,14 @@ static pare_status load(struct dataset *ds, const struct dataset_info *info,
         status = error_set(err, PARE_E_ARG,
                            "dataset %s: a limit on its size is negative, wanted 0 (all) or more",
                            info->name);
-    ds->splits[SPLIT_TRAIN].n = limited(info->n_train, options->max_train);
-    ds->splits[SPLIT_VAL].n = limited(info->n_val, options->max_val);
+    ds->is_test_only = !is_whole;
+    ds->splits[SPLIT_TRAIN].n = is_whole ? limited(info->n_train, options->max_train) : 0;
+    ds->splits[SPLIT_VAL].n = is_whole ? limited(info->n_val, options->max_val) : 0;
     ds->splits[SPLIT_TEST].n = limited(info->n_test, options->max_test);
     struct storage *storage = ds->storage;
-    if (status == PARE_OK)
+    if (status == PARE_OK && is_whole)
         status = cut_validation(info, storage, err);
-    for (int is_test = 0; is_test < 2 && status == PARE_OK; is_test++)
+    for (int is_test = !is_whole; is_test < 2 && status == PARE_OK; is_test++)
         status = load_part(ds, info, is_test, storage, err);
     return status;
 }
@@ -234,6 +241,16 @@ void dataset_close(struct dataset *ds) {
         return;
     free_storage(ds->storage);
     free(ds);
+}
+
+pare_status dataset_need_train(const struct dataset *ds, const char *what, struct error *err) {
+    if (!ds->is_test_only)
+        return PARE_OK;
+    return error_set(
+        err, PARE_E_NOT_FOUND,
+        "dataset %s: %.600s has only the test split, but %s needs training images: put "
+        "the training files beside it, or do this elsewhere and load its checkpoint",
+        ds->name, ds->origin, what);
 }
 
 void dataset_batch(const struct dataset *ds, enum split_id split, const uint32_t *items, int64_t n,

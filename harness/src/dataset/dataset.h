@@ -24,6 +24,7 @@ struct dataset {
     int32_t flip; /* 1: a left-right flip keeps the label (CIFAR-10), 0: it does not (digits) */
     struct dataset_split splits[N_SPLITS];
     char origin[512]; /* the folder it was read from, or "embedded" */
+    int is_test_only; /* 1: the training files are not there; train and val have no images */
     void *storage;
 };
 
@@ -50,14 +51,24 @@ struct dataset_options {
  * separated) as D/<name>, then <home>/datasets/<name>, then <cache>/<name> (dataset_cache_dir).
  * Files may be gzipped or not. The validation split is cut from the training file by a fixed seed,
  * the same for everyone. Checks every header, size and label; a file with other than the dataset's
- * own number of samples is refused. `options` may be NULL. dataset_close(NULL) is fine. */
+ * own number of samples is refused. Where no folder has all files, the first that has those of the
+ * test split is taken, and the dataset is that alone: enough to measure on a board. `options` may
+ * be NULL. dataset_close(NULL) is fine. */
 pare_status dataset_open(const char *name, const struct dataset_options *options, struct error *err,
                          struct dataset **out);
 void dataset_close(struct dataset *ds);
 
-/* The folder dataset_open would read, malloc'd, or PARE_E_NOT_FOUND with where it looked and what
- * to do (embedded datasets give "embedded"). */
+/* The folder that has the whole dataset, malloc'd, or PARE_E_NOT_FOUND with where it looked and
+ * what to do (embedded datasets give "embedded"). */
 pare_status dataset_locate(const char *name, struct error *err, char **path);
+
+/* The folder dataset_open would read, with the whole dataset (*is_whole 1) or the test split alone.
+ */
+pare_status dataset_locate_test(const char *name, struct error *err, char **path, int *is_whole);
+
+/* PARE_E_NOT_FOUND, with what to do, for a dataset that is its test split alone; `what` needs
+ * images of the training split: "calibration". */
+pare_status dataset_need_train(const struct dataset *ds, const char *what, struct error *err);
 
 /* Normalised fp32 images of items[0..n) of a split: out (n,H,W,C), (pixel/255 - mean)/stddev. */
 void dataset_batch(const struct dataset *ds, enum split_id split, const uint32_t *items, int64_t n,

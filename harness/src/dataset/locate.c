@@ -24,9 +24,9 @@ char *dataset_cache_dir(void) {
     return alloc_printf("%s/.cache/pare/datasets", dir);
 }
 
-/* The first file of the dataset that a folder lacks, NULL when all are there. */
-static const char *lacking_file(const struct source *source, const char *dir) {
-    for (size_t k = 0; k < source->n_files; k++) {
+/* The first file, from `from` on, of the dataset that a folder lacks, NULL when all are there. */
+static const char *lacking_file(const struct source *source, size_t from, const char *dir) {
+    for (size_t k = from; k < source->n_files; k++) {
         struct error ignored;
         char *path = NULL;
         if (idx_find(dir, source->files[k], &ignored, &path) != PARE_OK)
@@ -65,11 +65,11 @@ static char *describe_folder(const struct dataset_info *info, const char *dir,
 
 /* Looks into one folder, and into the one that CIFAR-10's archive makes there. Takes `dir`. Returns
  * the folder with the data, or NULL after adding to the list `looked` what was seen. */
-static char *try_folder(const struct dataset_info *info, char *dir, char **looked) {
+static char *try_folder(const struct dataset_info *info, size_t from, char *dir, char **looked) {
     const struct source *source = source_of(info);
     if (!dir)
         return NULL;
-    const char *lacking = lacking_file(source, dir);
+    const char *lacking = lacking_file(source, from, dir);
     if (!lacking)
         return dir;
     char *inner = source->kind == SOURCE_CIFAR ? file_join(dir, "cifar-10-batches-bin") : NULL;
@@ -77,7 +77,7 @@ static char *try_folder(const struct dataset_info *info, char *dir, char **looke
         free(dir);
         dir = inner;
         inner = NULL;
-        lacking = lacking_file(source, dir);
+        lacking = lacking_file(source, from, dir);
         if (!lacking)
             return dir;
     }
@@ -87,7 +87,8 @@ static char *try_folder(const struct dataset_info *info, char *dir, char **looke
     return NULL;
 }
 
-static char *search_folders(const struct dataset_info *info, char **looked) {
+/* `from`: the first file that has to be there. */
+static char *search_folders(const struct dataset_info *info, size_t from, char **looked) {
     const char *list = getenv("PARE_DATASETS");
     for (const char *at = list; at && *at;) {
         size_t n = strcspn(at, ":"), bare = n;
@@ -95,19 +96,19 @@ static char *search_folders(const struct dataset_info *info, char **looked) {
             bare--;
         if (n > 0) {
             char *dir = alloc_printf("%.*s/%s", (int)bare, at, info->name);
-            char *found = try_folder(info, dir, looked);
+            char *found = try_folder(info, from, dir, looked);
             if (found)
                 return found;
         }
         at += n + (at[n] == ':');
     }
     char *relative = alloc_printf("datasets/%s", info->name);
-    char *found = try_folder(info, relative ? home_path(relative) : NULL, looked);
+    char *found = try_folder(info, from, relative ? home_path(relative) : NULL, looked);
     free(relative);
     if (found)
         return found;
     char *cache = dataset_cache_dir();
-    found = try_folder(info, cache ? file_join(cache, info->name) : NULL, looked);
+    found = try_folder(info, from, cache ? file_join(cache, info->name) : NULL, looked);
     free(cache);
     return found;
 }
@@ -128,7 +129,7 @@ pare_status dataset_locate(const char *name, struct error *err, char **path) {
         return err->status;
     char *looked = NULL;
     char *found = source_of(info)->kind == SOURCE_GLYPHS ? alloc_printf("embedded")
-                                                         : search_folders(info, &looked);
+                                                         : search_folders(info, 0, &looked);
     if (!found && !looked)
         return error_set(err, PARE_E_NOMEM, "dataset %s: out of memory", name);
     if (!found) {
@@ -143,6 +144,26 @@ pare_status dataset_locate(const char *name, struct error *err, char **path) {
         return err->status;
     }
     free(looked);
+    *path = found;
+    return PARE_OK;
+}
+
+pare_status dataset_locate_test(const char *name, struct error *err, char **path, int *is_whole) {
+    pare_status status = dataset_locate(name, err, path);
+    *is_whole = status == PARE_OK;
+    if (status != PARE_E_NOT_FOUND)
+        return status;
+    const struct dataset_info *info = dataset_find_info(name, err);
+    if (!info)
+        return err->status;
+    struct error whole = *err; /* names the folders looked into, and what to do */
+    char *looked = NULL;
+    char *found = search_folders(info, source_first_test_file(source_of(info)), &looked);
+    free(looked);
+    if (!found) {
+        *err = whole;
+        return status;
+    }
     *path = found;
     return PARE_OK;
 }

@@ -20,6 +20,8 @@ struct source {
     float mean[3], stddev[3];
 };
 const struct source *source_of(const struct dataset_info *info);
+/* The files from here on are those of the test split. */
+size_t source_first_test_file(const struct source *source);
 
 /* Where a reader puts sample i: at place[i], or at i when place is NULL. The number of samples,
  * their shape and classes are what the dataset is known to have; a file with others is refused. */

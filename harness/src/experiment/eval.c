@@ -119,6 +119,8 @@ static pare_status open_split(struct evaluation *e, struct error *err) {
     }
     if (dataset_open(o->dataset, &limits, err, &e->ds) != PARE_OK)
         return err->status;
+    if (o->split != SPLIT_TEST && dataset_need_train(e->ds, "this split", err) != PARE_OK)
+        return err->status;
     return check_fits(e, err);
 }
 

@@ -7,6 +7,8 @@
 pare_status samples_choose(const struct dataset *ds, int64_t n, uint64_t seed, struct error *err,
                            uint32_t **out) {
     const struct dataset_split *split = &ds->splits[SPLIT_TRAIN];
+    if (dataset_need_train(ds, "calibration", err) != PARE_OK)
+        return err->status;
     if (n > split->n)
         return error_set(
             err, PARE_E_RANGE,

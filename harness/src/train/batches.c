@@ -18,6 +18,9 @@ pare_status batches_create(const struct dataset *ds, int32_t batch, int32_t shif
                            uint64_t seed, struct error *err, struct batches *out) {
     const int64_t n = ds->splits[SPLIT_TRAIN].n;
     const size_t image_elems = (size_t)ds->dims[0] * (size_t)ds->dims[1] * (size_t)ds->dims[2];
+    if (dataset_need_train(ds, "training", err) != PARE_OK) {
+        return err->status;
+    }
     if (n < 1 || n > UINT32_MAX) {
         return error_set(err, PARE_E_ARG, "%s: the training split has %lld images, wanted 1..%u",
                          ds->name, (long long)n, UINT32_MAX);
