@@ -103,6 +103,15 @@ def listings():
     check("epochs" in {row["parameter"] for row in rows_of(succeeds("describe", "magnitude", "--format", "csv"))},
           "describe magnitude names its training parameters")
     check("reference: " in succeeds("describe", "magnitude"), "describe as a table")
+    about = json.loads(succeeds("describe", "ptq", "--format", "json"))
+    check(about["method"] == "ptq" and "weights" in about["reads"] and about["reference"], f"describe, json: {about}")
+    check([row["parameter"] for row in about["parameters"]] == [row["parameter"] for row in params],
+          "describe: the parameters as json and as csv")
+    about = json.loads(succeeds("describe", "ref", "--format", "json"))
+    check(about["backend"] == "ref" and "usable here" in about, f"describe, json: {about}")
+    text = succeeds("describe", "ptq", "--format", "md")
+    check(text.startswith("## method `ptq`, version ") and text.count("\n| ") == len(params) + 1
+          and "\n- reads: weights" in text and "\n|---|" in text, f"describe, md: {text[:200]}")
     env = json.loads(succeeds("env", "--format", "json"))
     groups = {row["group"] for row in env}
     check({"pare", "machine", "counters", "backends", "datasets"} <= groups, f"env: {groups}")

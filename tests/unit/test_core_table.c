@@ -172,6 +172,20 @@ static void json_numbers_are_strict(void **state) {
     }
 }
 
+static void markdown_cells_stay_cells(void **state) {
+    (void)state;
+    struct error err;
+    expect(sample(), TABLE_MARKDOWN, 0,
+           "| name | value | note |\n|---|---:|---|\n"
+           "| ptq | 8 | caf\xc3\xa9, \"x\" |\n| magnitude | 0.25 |  |\n");
+    struct table *table = table_create(headers);
+    const char *cells[] = {"a|b", "1\n2", "<b> `c` *d* [e] f_g \\"};
+    assert_int_equal(table_add(table, cells, &err), PARE_OK);
+    expect(table, TABLE_MARKDOWN, 0,
+           "| name | value | note |\n|---|---:|---|\n"
+           "| a\\|b | 1 2 | \\<b\\> \\`c\\` \\*d\\* \\[e\\] f\\_g \\\\ |\n");
+}
+
 static void formats_parse(void **state) {
     (void)state;
     struct error err;
@@ -180,7 +194,7 @@ static void formats_parse(void **state) {
     assert_int_equal(format, TABLE_JSON);
     assert_int_equal(table_parse_format("yaml", &err, &format), PARE_E_ARG);
     assert_int_equal(format, TABLE_JSON);
-    assert_string_equal(err.text, "format is 'yaml', wanted table, csv or json");
+    assert_string_equal(err.text, "format is 'yaml', wanted table, csv, json or md");
 }
 
 int main(void) {
@@ -194,6 +208,7 @@ int main(void) {
         cmocka_unit_test(csv_quotes),
         cmocka_unit_test(json_keeps_numbers_and_nulls),
         cmocka_unit_test(json_numbers_are_strict),
+        cmocka_unit_test(markdown_cells_stay_cells),
         cmocka_unit_test(formats_parse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

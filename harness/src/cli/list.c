@@ -225,39 +225,95 @@ static void add_rows(struct listing *list, const struct param_table *table) {
     }
 }
 
-static void print_aspects(uint32_t set) {
+/* What is known of a plugin beside its parameters; the first three are a heading for people. */
+struct about {
+    size_t n;
+    struct field {
+        const char *name, *value;
+        int is_list; /* of words parted by ", " */
+    } fields[12];
+    char aspects[3][128];
+    pare_probe probe;
+};
+
+static void add_field(struct about *about, const char *name, const char *value, int is_list) {
+    about->fields[about->n++] = (struct field){name, value, is_list};
+}
+
+static const char *aspects_text(uint32_t set, char text[128]) {
     static const char *const names[] = {
         "weights",  "mask",       "weight quantization", "activation quantization",
         "topology", "activations"};
-    int n = 0;
+    size_t used = 0;
+    text[0] = '\0';
     for (unsigned k = 0; k < 6; k++)
         if (set & (1u << k))
-            printf("%s%s", n++ ? ", " : "", names[k]);
-    printf("%s\n", n ? "" : "nothing");
+            used += (size_t)snprintf(text + used, 128 - used, "%s%s", used ? ", " : "", names[k]);
+    return text;
 }
 
-static void print_about(const struct plugin_entry *entry) {
+static void about_plugin(const struct plugin_entry *entry, struct about *about) {
     const pare_method *m = entry->method;
     const pare_backend *b = entry->backend;
-    printf("%s, version %s\n%s\nreference: %s\nfile: %s\n", entry->owner,
-           m ? m->version : b->version, m ? m->doc : b->doc, m ? m->reference : b->reference,
-           entry->path);
+    struct error err;
+    about->n = 0;
+    add_field(about, m ? "method" : "backend", m ? m->id : b->id, 0);
+    add_field(about, "version", m ? m->version : b->version, 0);
+    add_field(about, "doc", m ? m->doc : b->doc, 0);
+    add_field(about, "reference", m ? m->reference : b->reference, 0);
+    add_field(about, "file", entry->path, 0);
     if (m) {
-        printf("reads: ");
-        print_aspects(m->reads);
-        printf("writes: ");
-        print_aspects(m->writes);
-        printf("preserves: ");
-        print_aspects(m->preserves);
-    } else {
-        pare_probe probe = {0};
-        struct error err;
-        if (registry_probe(entry, &err, &probe) == PARE_OK && probe.score > 0)
-            printf("here: usable, %s\n", probe.isa);
-        else
-            printf("here: not usable, %s\n", probe.reason[0] ? probe.reason : err.text);
+        add_field(about, "reads", aspects_text(m->reads, about->aspects[0]), 1);
+        add_field(about, "writes", aspects_text(m->writes, about->aspects[1]), 1);
+        add_field(about, "preserves", aspects_text(m->preserves, about->aspects[2]), 1);
+        return;
     }
-    printf("\n");
+    about->probe = (pare_probe){0};
+    if (registry_probe(entry, &err, &about->probe))
+        snprintf(about->probe.reason, sizeof about->probe.reason, "%.180s", err.text);
+    int is_usable = about->probe.score > 0;
+    add_field(about, is_usable ? "usable here" : "not usable here",
+              is_usable ? about->probe.isa : about->probe.reason, 0);
+}
+
+static void print_list(const char *words) {
+    putchar('[');
+    while (*words) {
+        char word[128];
+        size_t n = strcspn(words, ",");
+        snprintf(word, sizeof word, "%.*s", (int)n, words);
+        table_print_json_string(stdout, word);
+        words += n;
+        if (*words) {
+            printf(", ");
+            words += strspn(words, ", ");
+        }
+    }
+    putchar(']');
+}
+
+/* What stands before the table of parameters. */
+static void print_about(enum table_format format, const struct about *about) {
+    const struct field *f = about->fields;
+    if (format == TABLE_TEXT)
+        printf("%s %s, version %s\n%s\n", f[0].name, f[0].value, f[1].value, f[2].value);
+    else if (format == TABLE_MARKDOWN)
+        printf("## %s `%s`, version %s\n\n%s\n\n", f[0].name, f[0].value, f[1].value, f[2].value);
+    for (size_t k = format == TABLE_JSON ? 0 : 3; k < about->n; k++) {
+        const char *value = f[k].value && f[k].value[0] ? f[k].value : "nothing";
+        if (format != TABLE_JSON) {
+            printf("%s%s: %s\n", format == TABLE_TEXT ? "" : "- ", f[k].name, value);
+            continue;
+        }
+        printf("%s", k ? ",\n " : "{");
+        table_print_json_string(stdout, f[k].name);
+        printf(": ");
+        if (f[k].is_list)
+            print_list(f[k].value);
+        else
+            table_print_json_string(stdout, f[k].value ? f[k].value : "");
+    }
+    printf(format == TABLE_JSON ? ",\n \"parameters\": " : "\n");
 }
 
 static int has_extension(const pare_method *m, const char *id) {
@@ -269,8 +325,6 @@ static int describe(const struct cli *cli, const struct plugin_entry *entry) {
                                           "unit",      "doc",  "from",    NULL};
     struct listing list;
     struct param_table table = registry_param_table(entry);
-    if (cli->format == TABLE_TEXT)
-        print_about(entry);
     start(&list, headers);
     add_rows(&list, &table);
     if (entry->method) {
@@ -286,7 +340,15 @@ static int describe(const struct cli *cli, const struct plugin_entry *entry) {
         table = experiment_train_table();
         add_rows(&list, &table);
     }
-    return finish(cli, &list);
+    if (list.status == PARE_OK && cli->format != TABLE_CSV) {
+        struct about about;
+        about_plugin(entry, &about);
+        print_about(cli->format, &about);
+    }
+    int result = finish(cli, &list);
+    if (result == CLI_DONE && cli->format == TABLE_JSON)
+        printf("}\n");
+    return result;
 }
 
 int describe_command(struct cli *cli) {

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 static const struct flag help_flag = {"help", NULL, "Show this text.", 0};
-static const struct flag format_flag = {"format", "table|csv|json",
+static const struct flag format_flag = {"format", "table|csv|json|md",
                                         "How to print the result; default: table.", 0};
 static const struct flag plugin_flag = {
     "plugin-path", "DIR|FILE.so",

@@ -374,7 +374,7 @@ static size_t utf8_sequence(const unsigned char *s) {
     return n;
 }
 
-static void print_json_string(FILE *file, const char *text) {
+void table_print_json_string(FILE *file, const char *text) {
     putc('"', file);
     for (const unsigned char *s = (const unsigned char *)text; *s;) {
         size_t n = utf8_sequence(s);
@@ -401,18 +401,45 @@ static void print_json(const struct table *table, FILE *file) {
         for (size_t k = 0; k < n; k++) {
             const char *cell = table->cells[r * n + k];
             fputs(k ? ", " : "", file);
-            print_json_string(file, table->headers[k]);
+            table_print_json_string(file, table->headers[k]);
             fputs(": ", file);
             if (!cell)
                 fputs("null", file);
             else if (is_json_number(cell))
                 fputs(cell, file);
             else
-                print_json_string(file, cell);
+                table_print_json_string(file, cell);
         }
         fputs("}", file);
     }
     fputs(table->n_rows ? "\n]\n" : "]\n", file);
+}
+
+/* A cell of a Markdown table: nothing in it ends the cell or the row, or is markup. */
+static void print_markdown_cell(FILE *file, const char *text) {
+    putc(' ', file);
+    for (; *text; text++) {
+        if (strchr("\\|<>`*_[]", *text))
+            putc('\\', file);
+        putc((unsigned char)*text < 0x20 || *text == 0x7F ? ' ' : *text, file);
+    }
+    fputs(" |", file);
+}
+
+static void print_markdown(const struct table *table, FILE *file) {
+    size_t n = table->n_columns;
+    putc('|', file);
+    for (size_t k = 0; k < n; k++)
+        print_markdown_cell(file, table->headers[k]);
+    fputs("\n|", file);
+    for (size_t k = 0; k < n; k++)
+        fputs(table->right[k] ? "---:|" : "---|", file);
+    for (size_t r = 0; r < table->n_rows; r++) {
+        fputs("\n|", file);
+        for (size_t k = 0; k < n; k++)
+            print_markdown_cell(file, table->cells[r * n + k] ? table->cells[r * n + k] : "");
+    }
+    putc('\n', file);
 }
 
 void table_print(const struct table *table, FILE *file, enum table_format format, int width) {
@@ -426,16 +453,19 @@ void table_print(const struct table *table, FILE *file, enum table_format format
     case TABLE_JSON:
         print_json(table, file);
         return;
+    case TABLE_MARKDOWN:
+        print_markdown(table, file);
+        return;
     }
 }
 
 pare_status table_parse_format(const char *name, struct error *err, enum table_format *format) {
-    static const char *const names[] = {"table", "csv", "json"};
-    static const enum table_format values[] = {TABLE_TEXT, TABLE_CSV, TABLE_JSON};
-    for (size_t k = 0; k < 3; k++)
+    static const char *const names[] = {"table", "csv", "json", "md"};
+    static const enum table_format values[] = {TABLE_TEXT, TABLE_CSV, TABLE_JSON, TABLE_MARKDOWN};
+    for (size_t k = 0; k < 4; k++)
         if (strcmp(name, names[k]) == 0) {
             *format = values[k];
             return PARE_OK;
         }
-    return error_set(err, PARE_E_ARG, "format is '%s', wanted table, csv or json", name);
+    return error_set(err, PARE_E_ARG, "format is '%s', wanted table, csv, json or md", name);
 }

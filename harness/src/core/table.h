@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-enum table_format { TABLE_TEXT, TABLE_CSV, TABLE_JSON };
+enum table_format { TABLE_TEXT, TABLE_CSV, TABLE_JSON, TABLE_MARKDOWN };
 
 struct table;
 
@@ -22,10 +22,13 @@ pare_status table_add(struct table *table, const char *const *cells, struct erro
 /* TEXT fits `width` columns (0: no limit): the widest left-aligned columns are narrowed, their
  * cells going on in the next line; where that is not enough the table is folded into blocks of
  * columns, each begun by the first one. UTF-8 characters are counted. JSON is an array of objects;
- * cells that are JSON numbers stay numbers. */
+ * cells that are JSON numbers stay numbers. MARKDOWN is a table as GitHub reads it. */
 void table_print(const struct table *table, FILE *file, enum table_format format, int width);
 
-/* "table" (for people), "csv" or "json" -> *format. */
+/* A string as JSON: quoted, escaped, what is no UTF-8 replaced. */
+void table_print_json_string(FILE *file, const char *text);
+
+/* "table" (for people), "csv", "json" or "md" -> *format. */
 pare_status table_parse_format(const char *name, struct error *err, enum table_format *format);
 
 #endif
