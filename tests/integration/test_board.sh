@@ -66,6 +66,10 @@ refused "only the test split" model eval lenet300-mnist --dataset mnist --split 
 refused "only the test split" model quantize lenet300-mnist --dataset mnist --out no.safetensors
 "$PARE" data list --format csv | grep -q "^mnist,.*$PWD/data/mnist.*only the test split" || fail "data list"
 "$PARE" env --format csv | grep -q "mnist.*only the test split" || fail "env"
+# Some of the training files: a torn copy, which is no test split.
+touch data/mnist/train-labels-idx1-ubyte
+refused "lacks train-images-idx3-ubyte" model eval lenet300-mnist --dataset mnist
+rm data/mnist/train-labels-idx1-ubyte
 # Without the labels there is nothing to measure with.
 rm data/mnist/t10k-labels-idx1-ubyte
 refused "not found in" model eval lenet300-mnist --dataset mnist

@@ -52,8 +52,8 @@ struct dataset_options {
  * Files may be gzipped or not. The validation split is cut from the training file by a fixed seed,
  * the same for everyone. Checks every header, size and label; a file with other than the dataset's
  * own number of samples is refused. Where no folder has all files, the first that has those of the
- * test split is taken, and the dataset is that alone: enough to measure on a board. `options` may
- * be NULL. dataset_close(NULL) is fine. */
+ * test split and no other is taken, and the dataset is that alone: enough to measure on a board.
+ * `options` may be NULL. dataset_close(NULL) is fine. */
 pare_status dataset_open(const char *name, const struct dataset_options *options, struct error *err,
                          struct dataset **out);
 void dataset_close(struct dataset *ds);

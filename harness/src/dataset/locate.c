@@ -24,15 +24,24 @@ char *dataset_cache_dir(void) {
     return alloc_printf("%s/.cache/pare/datasets", dir);
 }
 
-/* The first file, from `from` on, of the dataset that a folder lacks, NULL when all are there. */
+static int has_file(const struct source *source, size_t k, const char *dir) {
+    struct error ignored;
+    char *path = NULL;
+    int found = idx_find(dir, source->files[k], &ignored, &path) == PARE_OK;
+    free(path);
+    return found;
+}
+
+/* The first file, from `from` on, of the dataset that a folder lacks, NULL when all are there.
+ * Where some of the files before `from` are there, all have to be: that is a torn copy of the
+ * whole. */
 static const char *lacking_file(const struct source *source, size_t from, const char *dir) {
-    for (size_t k = from; k < source->n_files; k++) {
-        struct error ignored;
-        char *path = NULL;
-        if (idx_find(dir, source->files[k], &ignored, &path) != PARE_OK)
+    for (size_t k = 0; k < from; k++)
+        if (has_file(source, k, dir))
+            from = 0;
+    for (size_t k = from; k < source->n_files; k++)
+        if (!has_file(source, k, dir))
             return source->files[k];
-        free(path);
-    }
     return NULL;
 }
 
