@@ -53,52 +53,16 @@ pare_status amount_total(const pare_host *host, const struct amount *amount, con
 
 /* ---- maps ---- */
 
-/* * and ?; by going back to the last star, so in time n m. */
-static int matches(const char *pattern, size_t n, const char *name) {
-    const char *const end = pattern + n;
-    const char *star = NULL;
-    const char *retry = NULL;
-    while (*name) {
-        if (pattern < end && *pattern == '*') {
-            star = pattern++;
-            retry = name;
-        } else if (pattern < end && (*pattern == '?' || *pattern == *name)) {
-            pattern++;
-            name++;
-        } else if (star) {
-            pattern = star + 1;
-            name = ++retry;
-        } else {
-            return 0;
-        }
-    }
-    while (pattern < end && *pattern == '*') {
-        pattern++;
-    }
-    return pattern == end;
-}
-
-/* The entry that decides for a layer, or -1. */
-static int32_t entry_of(const struct amount_map *map, const char *layer) {
+pare_status amount_map_check(const pare_host *host, const struct pattern_map *map) {
     for (int32_t k = 0; k < map->n; k++) {
-        if (matches(map->entries[k], strcspn(map->entries[k], "="), layer)) {
-            return k;
-        }
-    }
-    return -1;
-}
-
-pare_status amount_map_check(const pare_host *host, const struct amount_map *map) {
-    for (int32_t k = 0; k < map->n; k++) {
-        const char *entry = map->entries[k];
-        const char *equals = strchr(entry, '=');
+        const char *value = pattern_map_value(map, k);
         struct amount amount;
-        if (!equals || equals == entry) {
+        if (!value) {
             return host->fail(host, PARE_E_ARG,
                               "amounts: got \"%.60s\", wanted \"pattern=amount\" (\"conv*=0.5\")",
-                              entry);
+                              map->entries[k]);
         }
-        const pare_status status = amount_parse(host, "amounts", equals + 1, &amount);
+        const pare_status status = amount_parse(host, "amounts", value, &amount);
         if (status < 0) {
             return status;
         }
@@ -106,28 +70,10 @@ pare_status amount_map_check(const pare_host *host, const struct amount_map *map
     return PARE_OK;
 }
 
-pare_status amount_map_check_graph(const pare_host *host, const struct amount_map *map,
-                                   const pare_graph *graph) {
-    for (int32_t k = 0; k < map->n; k++) {
-        int is_used = 0;
-        for (int32_t v = 0; v < graph->n_nodes && !is_used; v++) {
-            is_used = host->selected(host, graph, v) && entry_of(map, graph->nodes[v]->name) == k;
-        }
-        if (!is_used) {
-            return host->fail(host, PARE_E_NOT_FOUND,
-                              "amounts: \"%.60s\" decides for no selected layer of %s: its "
-                              "pattern matches none, or an earlier one takes them all",
-                              map->entries[k], graph->name);
-        }
-    }
-    return PARE_OK;
-}
-
-struct amount amount_map_find(const struct amount_map *map, const char *layer,
+struct amount amount_map_find(const struct pattern_map *map, const char *layer,
                               struct amount otherwise) {
-    const int32_t k = entry_of(map, layer);
-    if (k >= 0) {
-        const char *text = strchr(map->entries[k], '=') + 1;
+    const char *text = pattern_map_find(map, layer);
+    if (text) {
         const int is_fraction = strpbrk(text, ".eE") != NULL;
         return (struct amount){is_fraction ? AMOUNT_FRACTION : AMOUNT_COUNT, strtod(text, NULL)};
     }

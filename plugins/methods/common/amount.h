@@ -3,6 +3,8 @@
 #ifndef METHODS_COMMON_AMOUNT_H
 #define METHODS_COMMON_AMOUNT_H
 
+#include "pattern_map.h"
+
 #include <pare/plugin.h>
 
 enum amount_kind {
@@ -27,21 +29,11 @@ pare_status amount_parse(const pare_host *host, const char *what, const char *te
 pare_status amount_total(const pare_host *host, const struct amount *amount, const char *where,
                          int64_t n, int64_t n_pruned, int64_t *total);
 
-/* A list "pattern=amount", of which the first pattern that matches a layer counts. */
-struct amount_map {
-    int32_t n;
-    const char *const *entries; /* borrowed from the parameters */
-};
-
-/* Every entry has a pattern and an amount that parses. */
-pare_status amount_map_check(const pare_host *host, const struct amount_map *map);
-
-/* Every pattern matches a layer of the graph that is selected and that no earlier one took. */
-pare_status amount_map_check_graph(const pare_host *host, const struct amount_map *map,
-                                   const pare_graph *graph);
+/* A list "pattern=amount": every entry has a pattern and an amount that parses. */
+pare_status amount_map_check(const pare_host *host, const struct pattern_map *map);
 
 /* What the map says of a layer, or `otherwise`. The map has been checked. */
-struct amount amount_map_find(const struct amount_map *map, const char *layer,
+struct amount amount_map_find(const struct pattern_map *map, const char *layer,
                               struct amount otherwise);
 
 #endif

@@ -15,7 +15,7 @@ struct grid {
 /* Activations, affine: Jacob et al. 2018 (arXiv 1712.05877), section 3. The range is first widened
  * to hold 0, so that 0 (padding, a relu's floor) is a code. codes [-2^(b-1), 2^(b-1)-1]; scale =
  * (hi - lo) / (2^b - 1),  zero_point = qmin + rne(-lo / scale). A range of 0 (a dead value) gives
- * scale 1 and zero_point qmin. bits 2..8; lo <= hi, finite. */
+ * scale 1 and zero_point qmin. bits 2..16; lo <= hi, finite. */
 struct grid grid_affine(double lo, double hi, int bits);
 
 /* Symmetric: zero_point 0, codes [-(2^(b-1)-1), 2^(b-1)-1], scale = max(|lo|, |hi|) / (2^(b-1)-1).

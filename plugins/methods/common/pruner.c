@@ -90,7 +90,7 @@ static int64_t n_pruned(const uint8_t *keep, int64_t n) {
 
 static pare_status set_goals(struct pruner *p, const pare_graph *graph) {
     const struct pruner_options *o = &p->options;
-    pare_status status = amount_map_check_graph(p->host, &o->map, graph);
+    pare_status status = pattern_map_check_graph(p->host, "amounts", &o->map, graph);
     look(p, graph);
     for (int32_t g = 0; g < p->n_goals && status == PARE_OK; g++) {
         int32_t first, end;

@@ -46,7 +46,7 @@ static pare_status read_amount(const pare_host *host, const pare_params *params,
         o->amount = (struct amount){kinds[k], value->f};
     }
     const pare_param_value *amounts = param_named(params, "amounts");
-    o->map = (struct amount_map){amounts->n, amounts->strings};
+    o->map = (struct pattern_map){amounts->n, amounts->strings};
     if (!given && amounts->n == 0) {
         return host->fail(host, PARE_E_ARG,
                           "sparsity: not given, and neither are amount, count or amounts; give one "

@@ -14,7 +14,7 @@ enum ties { TIES_FIRST, TIES_PYTORCH };
 
 struct pruner_options {
     struct amount amount;
-    struct amount_map map;
+    struct pattern_map map;
     int is_global, allow_empty;
     enum structure structure; /* WEIGHT without a row "structure" */
     enum ties ties;           /* FIRST without a row "ties" */
