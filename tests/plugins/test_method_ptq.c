@@ -193,7 +193,7 @@ static void check_affine(const pare_quant *q, double lo, double hi, int bits) {
 static void test_minmax(void **state) {
     (void)state;
     static const char *const names[] = {"input", "relu1", "conv2", "relu2", "gap"};
-    for (int bits = 2; bits <= 8; bits++) {
+    for (int bits = 2; bits <= 16; bits++) {
         char settings[32];
         struct model *m = residual();
         snprintf(settings, sizeof settings, "bits=%d", bits);
@@ -383,6 +383,8 @@ static void test_weights(void **state) {
     check_weights("", 8, 1);
     check_weights("weight_bits=2", 2, 1);
     check_weights("bits=3", 3, 1);
+    check_weights("bits=16", 16, 1);
+    check_weights("weight_bits=9", 9, 1);
     check_weights("bits=8 weight_bits=5 weight_granularity=tensor", 5, 0);
 }
 
@@ -491,6 +493,39 @@ static void test_two_steps(void **state) {
     model_destroy(m);
 }
 
+/* Weights and the value read take a layer's own width; of two readers of one value, and of what
+ * copies its codes, the wider counts. The percentile that goes with a width is the value's. */
+static void test_layer_bits(void **state) {
+    (void)state;
+    struct model *m = residual();
+    quantize(m, "bits=4 layer_bits=conv1=12,c*=6 observer=percentile");
+    assert_int_equal(weight_named(m, "conv1.weight")->quant.bits, 12);
+    assert_int_equal(weight_named(m, "conv2.weight")->quant.bits, 6);
+    assert_int_equal(weight_named(m, "fc.weight")->quant.bits, 4);
+    assert_int_equal(activation(m, "input")->bits, 12);
+    assert_int_equal(activation(m, "relu1")->bits, 6); /* conv2 reads it by way of the pool */
+    assert_int_equal(activation(m, "pool")->bits, 6);
+    assert_int_equal(activation(m, "conv2")->bits, 4);
+    assert_int_equal(activation(m, "gap")->bits, 4);
+    model_destroy(m);
+    m = residual();
+    quantize(m, "activation_bits=32 layer_bits=fc=3");
+    check_quantized(m, "");
+    assert_int_equal(weight_named(m, "conv2.weight")->quant.bits, 8);
+    assert_int_equal(weight_named(m, "fc.weight")->quant.bits, 3);
+    model_destroy(m);
+    m = model_start(1, 1, 4);
+    int32_t x = add_op(m, PARE_OP_FLATTEN, "flatten", 0);
+    int32_t left = add_linear(m, "left", x, 3);
+    int32_t right = add_linear(m, "right", x, 3);
+    add(m, (struct node_spec){.op = PARE_OP_ADD, .name = "add", .inputs = {left, right}});
+    model_end(m);
+    quantize(m, "bits=4 layer_bits=left=3,right=7");
+    assert_int_equal(activation(m, "input")->bits, 7);
+    assert_int_equal(weight_named(m, "left.weight")->quant.bits, 3);
+    model_destroy(m);
+}
+
 /* ---- what is refused ---- */
 
 static void refuse_run(struct loaded *q, pare_status status, const char *text) {
@@ -576,13 +611,37 @@ static void refuse(const char *settings, const char *text) {
     registry_destroy(reg);
 }
 
+static void test_bad_layer_bits(void **state) {
+    (void)state;
+    static const char *const wrong[] = {"conv1",    "=8",       "conv1=",   "conv1=1",
+                                        "conv1=17", "conv1=8x", "conv1=-4", "conv1=0000000008"};
+    for (size_t k = 0; k < sizeof wrong / sizeof wrong[0]; k++) {
+        char settings[64], text[256];
+        snprintf(settings, sizeof settings, "layer_bits=%s", wrong[k]);
+        snprintf(text, sizeof text,
+                 "method ptq: layer_bits: got \"%s\", wanted \"pattern=bits\" with bits in 2..16 "
+                 "(\"conv1=8\"); exclude what is to stay float",
+                 wrong[k]);
+        refuse(settings, text);
+    }
+    struct instance_env env = {0};
+    struct model *m = residual();
+    struct loaded q = load_method("ptq", "ptq", "layer_bits=c*=8,conv1=4", &env);
+    refuse_run(&q, run_passes(&q, m),
+               "method ptq: layer_bits: \"conv1=4\" decides for no selected layer of small: its "
+               "pattern matches none, or an earlier one takes them all");
+    assert_int_not_equal(model_find_node(m, "bn1"), -1); /* nothing is changed yet */
+    unload(&q);
+    model_destroy(m);
+}
+
 static void test_bad_parameters(void **state) {
     (void)state;
-    refuse("bits=9", "bits: got 9, wanted 2..8 bits (method ptq)");
+    refuse("bits=17", "bits: got 17, wanted 2..16 bits (method ptq)");
     refuse("weight_bits=1",
-           "method ptq: weight_bits: got 1, wanted 2..8, 0 (as bits) or 32 (float)");
-    refuse("activation_bits=16",
-           "method ptq: activation_bits: got 16, wanted 2..8, 0 (as bits) or 32 (float)");
+           "method ptq: weight_bits: got 1, wanted 2..16, 0 (as bits) or 32 (float)");
+    refuse("activation_bits=17",
+           "method ptq: activation_bits: got 17, wanted 2..16, 0 (as bits) or 32 (float)");
     refuse("weight_bits=32 activation_bits=32",
            "method ptq: weight_bits and activation_bits are both 32: nothing would be quantized");
     refuse("percentile=40", "method ptq: percentile: got 40, wanted more than 50, or 0");
@@ -607,6 +666,8 @@ int main(void) {
         cmocka_unit_test(test_zeros),
         cmocka_unit_test(test_one_side_only),
         cmocka_unit_test(test_two_steps),
+        cmocka_unit_test(test_layer_bits),
+        cmocka_unit_test(test_bad_layer_bits),
         cmocka_unit_test(test_quantized_twice),
         cmocka_unit_test(test_bad_calibration),
         cmocka_unit_test(test_out_of_memory),

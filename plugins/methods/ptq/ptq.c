@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* Post-training quantization to 2..8 bits: batch norm is folded, activation ranges are observed on
+/* Post-training quantization to 2..16 bits: batch norm is folded, activation ranges are observed on
  * calibration data, weights are rounded. Jacob et al. 2018 (arXiv 1712.05877); Krishnamoorthi 2018
  * (arXiv 1806.08342). */
 #include "correct.h"
 #include "equalize.h"
 #include "grid.h"
+#include "pattern_map.h"
 #include "plan.h"
 #include "range.h"
+#include "weights.h"
 
-#include <math.h>
 #include <pare/ext/calibrate.h>
+#include <stdlib.h>
 #include <string.h>
 
+#define MAX_BITS 16
 #define FLOAT_BITS 32 /* leaves weights or activations as they are */
 
 enum {
@@ -26,16 +29,17 @@ enum {
     P_WEIGHT_OBSERVER,
     P_BIAS_CORRECTION,
     P_EQUALIZE,
+    P_LAYER_BITS,
     N_PARAMS
 };
 
 static const pare_param_desc params[N_PARAMS] = {
-    [P_BITS] = {"bits", PARE_PARAM_INT, "bits", 2, 8, NULL, "8",
+    [P_BITS] = {"bits", PARE_PARAM_INT, "bits", 2, MAX_BITS, NULL, "8",
                 "width of weights and activations"},
     [P_WEIGHT_BITS] = {"weight_bits", PARE_PARAM_INT, "bits", 0, FLOAT_BITS, NULL, "0",
-                       "width of weights: 2..8, 0: as bits, 32: they stay float"},
+                       "width of weights: 2..16, 0: as bits, 32: they stay float"},
     [P_ACTIVATION_BITS] = {"activation_bits", PARE_PARAM_INT, "bits", 0, FLOAT_BITS, NULL, "0",
-                           "width of activations: 2..8, 0: as bits, 32: they stay float"},
+                           "width of activations: 2..16, 0: as bits, 32: they stay float"},
     [P_OBSERVER] = {"observer", PARE_PARAM_STRING, "", 0, 0, "minmax|moving_average|percentile|mse",
                     "minmax", "how the range of an activation follows from the values seen"},
     [P_PERCENTILE] =
@@ -54,13 +58,18 @@ static const pare_param_desc params[N_PARAMS] = {
                            "whether biases take back the mean shift that rounding weights causes"},
     [P_EQUALIZE] = {"equalize", PARE_PARAM_BOOL, "", 0, 0, NULL, "false",
                     "whether channels between two layers are scaled to the same range in both"},
+    [P_LAYER_BITS] = {"layer_bits", PARE_PARAM_STRINGS, "", 0, 0, NULL, NULL,
+                      "other widths by layer, for its weights and the value it reads: \"conv1=8\", "
+                      "\"layer3.*=4\"; the first pattern that matches counts"},
 };
 
 struct ptq {
     const pare_host *host;
     int weight_bits, activation_bits; /* FLOAT_BITS: untouched */
-    struct range_rule rule;
-    int is_per_channel, is_weight_mse, corrects_bias, equalizes;
+    struct pattern_map layer_bits;    /* in place of the two, where those are not float */
+    struct range_rule rule;           /* its bits and percentile are the value's: rule_of */
+    struct weight_rule weight_rule;   /* its bits are the layer's */
+    int corrects_bias, equalizes;
     int is_ready;    /* batch norm is folded, plan and ranges fit the graph */
     int64_t n_calls; /* of observe in the present pass */
     int32_t pass;
@@ -72,11 +81,31 @@ struct ptq {
 /* ---- parameters ---- */
 
 static pare_status check_bits(const pare_host *host, const char *name, int64_t bits) {
-    if (bits == 0 || bits == FLOAT_BITS || (bits >= 2 && bits <= 8)) {
+    if (bits == 0 || bits == FLOAT_BITS || (bits >= 2 && bits <= MAX_BITS)) {
         return PARE_OK;
     }
-    return host->fail(host, PARE_E_RANGE, "%s: got %lld, wanted 2..8, 0 (as bits) or 32 (float)",
+    return host->fail(host, PARE_E_RANGE, "%s: got %lld, wanted 2..16, 0 (as bits) or 32 (float)",
                       name, (long long)bits);
+}
+
+/* Of a text that check_layer_bits has accepted. */
+static int parse_bits(const char *text) {
+    return (int)strtol(text, NULL, 10);
+}
+
+static pare_status check_layer_bits(const pare_host *host, const struct pattern_map *map) {
+    for (int32_t k = 0; k < map->n; k++) {
+        const char *text = pattern_map_value(map, k);
+        const int is_number =
+            text && text[0] && strlen(text) <= 2 && strspn(text, "0123456789") == strlen(text);
+        if (!is_number || parse_bits(text) < 2 || parse_bits(text) > MAX_BITS) {
+            return host->fail(host, PARE_E_ARG,
+                              "layer_bits: got \"%.60s\", wanted \"pattern=bits\" with bits in "
+                              "2..16 (\"conv1=8\"); exclude what is to stay float",
+                              map->entries[k]);
+        }
+    }
+    return PARE_OK;
 }
 
 static pare_status check_values(const pare_host *host, const pare_param_value *const *v) {
@@ -110,7 +139,11 @@ static pare_status check_values(const pare_host *host, const pare_param_value *c
 
 static pare_status create(const pare_host *host, const pare_params *given, void **instance) {
     const pare_param_value *const *v = given->values;
+    const struct pattern_map map = {v[P_LAYER_BITS]->n, v[P_LAYER_BITS]->strings};
     pare_status status = check_values(host, v);
+    if (status == PARE_OK) {
+        status = check_layer_bits(host, &map);
+    }
     if (status < 0) {
         return status;
     }
@@ -125,13 +158,10 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
     q->rule.observer = (enum observer)range_parse_observer(v[P_OBSERVER]->s);
     q->rule.momentum = v[P_MOMENTUM]->f;
     q->rule.percentile = v[P_PERCENTILE]->f;
-    if (q->rule.percentile == 0.0) {
-        q->rule.percentile = q->activation_bits <= 4 ? 99.9 : 99.99;
-    }
-    q->rule.bits = q->activation_bits;
+    q->layer_bits = map;
     q->rule.is_symmetric = strcmp(v[P_SCHEME]->s, "symmetric") == 0;
-    q->is_per_channel = strcmp(v[P_GRANULARITY]->s, "channel") == 0;
-    q->is_weight_mse = strcmp(v[P_WEIGHT_OBSERVER]->s, "mse") == 0;
+    q->weight_rule.is_per_channel = strcmp(v[P_GRANULARITY]->s, "channel") == 0;
+    q->weight_rule.is_mse = strcmp(v[P_WEIGHT_OBSERVER]->s, "mse") == 0;
     q->corrects_bias = v[P_BIAS_CORRECTION]->i != 0;
     q->equalizes = v[P_EQUALIZE]->i != 0;
     *instance = q;
@@ -174,6 +204,9 @@ static pare_status equalize_pairs(const struct ptq *q, const pare_graph *graph) 
 static pare_status prepare(struct ptq *q, const pare_graph *graph) {
     const pare_host *host = q->host;
     pare_status status = plan_check_fresh(host, graph);
+    if (status == PARE_OK) {
+        status = pattern_map_check_graph(host, "layer_bits", &q->layer_bits, graph);
+    }
     if (status == PARE_OK) {
         status = host->fold_batch_norm(host, graph);
     }
@@ -275,6 +308,33 @@ static const pare_method_calibrate calibrate = {
 
 /* ---- activations ---- */
 
+static int layer_bits(const struct ptq *q, const pare_node *layer, int otherwise) {
+    const char *text = pattern_map_find(&q->layer_bits, layer->name);
+    return text ? parse_bits(text) : otherwise;
+}
+
+/* The widest that a layer asks for which reads the value or a copy of its codes. */
+static int value_bits(const struct ptq *q, const pare_graph *graph, int32_t v) {
+    int widest = 0;
+    for (int32_t k = v + 1; k < graph->n_nodes && q->layer_bits.n > 0; k++) {
+        const pare_node *layer = graph->nodes[k];
+        if (q->host->selected(q->host, graph, k) && q->plan.root[layer->inputs[0]] == v) {
+            const int bits = layer_bits(q, layer, q->activation_bits);
+            widest = bits > widest ? bits : widest;
+        }
+    }
+    return widest > 0 ? widest : q->activation_bits;
+}
+
+static struct range_rule rule_of(const struct ptq *q, const pare_graph *graph, int32_t v) {
+    struct range_rule rule = q->rule;
+    rule.bits = value_bits(q, graph, v);
+    if (rule.percentile == 0.0) {
+        rule.percentile = rule.bits <= 4 ? 99.9 : 99.99;
+    }
+    return rule;
+}
+
 static pare_status set_grid(struct ptq *q, const pare_graph *graph, int32_t v) {
     double lo = 0.0;
     double hi = 0.0;
@@ -284,11 +344,11 @@ static pare_status set_grid(struct ptq *q, const pare_graph *graph, int32_t v) {
                              "activation_bits = 32 for weights only",
                              graph->nodes[v]->name);
     }
-    range_final(&q->ranges[v], &q->rule, &lo, &hi);
-    struct grid grid = q->rule.is_symmetric ? grid_symmetric(lo, hi, q->activation_bits)
-                                            : grid_affine(lo, hi, q->activation_bits);
-    pare_quant quant = {q->activation_bits, grid.qmin,       grid.qmax, -1, 1,
-                        &grid.scale,        &grid.zero_point};
+    const struct range_rule rule = rule_of(q, graph, v);
+    range_final(&q->ranges[v], &rule, &lo, &hi);
+    struct grid grid =
+        rule.is_symmetric ? grid_symmetric(lo, hi, rule.bits) : grid_affine(lo, hi, rule.bits);
+    pare_quant quant = {rule.bits, grid.qmin, grid.qmax, -1, 1, &grid.scale, &grid.zero_point};
     return q->host->set_activation_quant(q->host, graph, v, &quant);
 }
 
@@ -315,63 +375,11 @@ static pare_status quantize_activations(struct ptq *q, const pare_graph *graph) 
 
 /* ---- weights ---- */
 
-/* Scales of one tensor, a channel per index. */
-struct scaling {
-    const struct ptq *q;
-    const float *data; /* (n_channels, per_channel) */
-    int64_t per_channel;
-    float *scale; /* (n_channels) out */
-};
-
-static double weight_error(const float *data, int64_t n, const struct grid *grid) {
-    double sum = 0.0;
-    for (int64_t i = 0; i < n; i++) {
-        sum += grid_error(grid, (double)data[i]);
-    }
-    return sum;
-}
-
-/* An all-zero channel gets scale 1: any scale represents it. */
-static void scale_channel(void *arg, int64_t channel) {
-    const struct scaling *s = arg;
-    const float *data = s->data + channel * s->per_channel;
-    float largest = 0.0f; /* in float: GCC 12 for AArch64 crashes on the same loop in double */
-    for (int64_t i = 0; i < s->per_channel; i++) {
-        largest = fmaxf(largest, fabsf(data[i]));
-    }
-    double most = (double)largest;
-    struct grid best = grid_symmetric(-most, most, s->q->weight_bits);
-    if (s->q->is_weight_mse) {
-        double least = weight_error(data, s->per_channel, &best);
-        for (int k = GRID_N_CLIPS - 1; k >= 1; k--) {
-            double clip = most * k / GRID_N_CLIPS;
-            struct grid grid = grid_symmetric(-clip, clip, s->q->weight_bits);
-            double error = weight_error(data, s->per_channel, &grid);
-            if (error < least) {
-                least = error;
-                best = grid;
-            }
-        }
-    }
-    s->scale[channel] = best.scale;
-}
-
-static pare_status quantize_weight(struct ptq *q, const pare_graph *graph, const pare_weight *w) {
-    const pare_host *host = q->host;
-    int64_t n_channels = q->is_per_channel ? w->dims[0] : 1;
-    float *scale = host->alloc(host, (size_t)n_channels * sizeof *scale);
-    if (!scale) {
-        return host->fail(host, PARE_E_NOMEM, "%s: no memory for %lld scales", w->name,
-                          (long long)n_channels);
-    }
-    struct scaling scaling = {q, w->data, w->n_elems / n_channels, scale};
-    host->parallel_for(host, n_channels, scale_channel, &scaling);
-    int32_t qmax = (1 << (q->weight_bits - 1)) - 1;
-    pare_quant quant = {q->weight_bits,      -qmax, qmax, q->is_per_channel ? 0 : -1,
-                        (int32_t)n_channels, scale, NULL};
-    pare_status status = host->set_weight_quant(host, graph, w->index, &quant, NULL);
-    host->free(host, scale);
-    return status;
+static pare_status quantize_weight(const struct ptq *q, const pare_graph *graph,
+                                   const pare_weight *w) {
+    struct weight_rule rule = q->weight_rule;
+    rule.bits = layer_bits(q, graph->nodes[w->node], q->weight_bits);
+    return weight_quantize(q->host, graph, w, &rule);
 }
 
 /* The weight as it was is needed once more after it has been rounded. */
@@ -427,7 +435,7 @@ static const pare_method ptq = {
     .struct_size = sizeof ptq,
     .id = "ptq",
     .version = "1.0.0",
-    .doc = "post-training quantization of weights and activations to 2..8 bits",
+    .doc = "post-training quantization of weights and activations to 2..16 bits",
     .reference = "Jacob et al. 2018, arXiv 1712.05877; Krishnamoorthi 2018, arXiv 1806.08342",
     .params = params,
     .n_params = N_PARAMS,

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+#include "weights.h"
+#include "grid.h"
+
+#include <math.h>
+
+/* Scales of one tensor, a channel per index. */
+struct scaling {
+    const struct weight_rule *rule;
+    const float *data; /* (n_channels, per_channel) */
+    int64_t per_channel;
+    float *scale; /* (n_channels) out */
+};
+
+static double weight_error(const float *data, int64_t n, const struct grid *grid) {
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += grid_error(grid, (double)data[i]);
+    }
+    return sum;
+}
+
+/* An all-zero channel gets scale 1: any scale represents it. */
+static void scale_channel(void *arg, int64_t channel) {
+    const struct scaling *s = arg;
+    const float *data = s->data + channel * s->per_channel;
+    float largest = 0.0f; /* in float: GCC 12 for AArch64 crashes on the same loop in double */
+    for (int64_t i = 0; i < s->per_channel; i++) {
+        largest = fmaxf(largest, fabsf(data[i]));
+    }
+    double most = (double)largest;
+    struct grid best = grid_symmetric(-most, most, s->rule->bits);
+    if (s->rule->is_mse) {
+        double least = weight_error(data, s->per_channel, &best);
+        for (int k = GRID_N_CLIPS - 1; k >= 1; k--) {
+            double clip = most * k / GRID_N_CLIPS;
+            struct grid grid = grid_symmetric(-clip, clip, s->rule->bits);
+            double error = weight_error(data, s->per_channel, &grid);
+            if (error < least) {
+                least = error;
+                best = grid;
+            }
+        }
+    }
+    s->scale[channel] = best.scale;
+}
+
+pare_status weight_quantize(const pare_host *host, const pare_graph *graph, const pare_weight *w,
+                            const struct weight_rule *rule) {
+    const int64_t n_channels = rule->is_per_channel ? w->dims[0] : 1;
+    float *scale = host->alloc(host, (size_t)n_channels * sizeof *scale);
+    if (!scale) {
+        return host->fail(host, PARE_E_NOMEM, "%s: no memory for %lld scales", w->name,
+                          (long long)n_channels);
+    }
+    struct scaling scaling = {rule, w->data, w->n_elems / n_channels, scale};
+    host->parallel_for(host, n_channels, scale_channel, &scaling);
+    const int32_t qmax = (1 << (rule->bits - 1)) - 1;
+    const pare_quant quant = {rule->bits,          -qmax, qmax, rule->is_per_channel ? 0 : -1,
+                              (int32_t)n_channels, scale, NULL};
+    const pare_status status = host->set_weight_quant(host, graph, w->index, &quant, NULL);
+    host->free(host, scale);
+    return status;
+}
