@@ -147,6 +147,12 @@ async function checkSession(session, tensors, model) {
 
 // ---- ours ----
 
+// The cells of one line of CSV; quoted ones may hold commas and doubled quotes.
+function cellsOf(line) {
+  return (line.match(/("([^"]|"")*"|[^,]*)(,|$)/g) || []).slice(0, line.endsWith(',') ? undefined : -1)
+    .map((cell) => cell.replace(/,$/, '').replace(/^"(.*)"$/, '$1').replaceAll('""', '"'));
+}
+
 function timePare(options, arm) {
   const args = ['bench', '--model', arm.network, '--input', INPUTS[arm.network].join('x'), '--backend', 'x86',
     '--precision', arm.precision, '--threads', arm.threads, '--batch', arm.batch, '--profile', 'quick',
@@ -155,7 +161,7 @@ function timePare(options, arm) {
   if (done.error || done.status !== 0) {
     throw new Refusal(`pare bench failed: ${done.error ? done.error.message : done.stderr.trim()}`);
   }
-  const [head, row] = done.stdout.trim().split('\n').map((line) => line.split(','));
+  const [head, row] = done.stdout.trim().split('\n').map(cellsOf);
   const column = (name) => row[head.indexOf(name)];
   const expected = arm.precision === 'int8' ? 'integer' : 'float';
   if (head.length !== row.length || column('execution') !== expected) {
