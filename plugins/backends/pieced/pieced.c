@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "pieced.h"
 
-#include <pare/ext/observe.h>
+#include "show.h"
+
 #include <string.h>
 
 struct instance {
@@ -340,60 +341,23 @@ pare_status pieced_run(void *executable, const float *images, int32_t n, float *
 
 /* ---- observing ---- */
 
-/* Piece by piece, on one lane: after a step its value is gathered into `all`. A value is then
- * overwritten, so every piece is run once for each value that is shown. */
-struct gathered {
-    float *real; /* whole batch of the largest value */
-    int16_t *codes;
-};
-
-static void gather(const struct lower_value *value, const char *from, int64_t n_elems, int64_t at,
-                   const struct gathered *all) {
-    if (value->rep == LOWER_F32) {
-        memcpy(all->real + at, from, (size_t)n_elems * sizeof(float));
-        return;
-    }
-    for (int64_t k = 0; k < n_elems; k++) {
-        all->codes[at + k] = ((const int8_t *)from)[k];
-    }
-}
-
-/* Steps up to `last` on each piece, and the value that the last one makes; last -1: the images. */
-static int run_up_to(const struct call *call, int32_t last, const struct gathered *all) {
+/* One piece, on the first lane: each value is gathered before a later one takes its place. */
+static pare_status show_piece(const struct call *call, int32_t piece, struct show *show) {
     const struct executable *exe = call->exe;
+    const struct lower_plan *plan = exe->plan;
     struct lane *lane = &exe->lanes[0];
-    const int32_t v = last < 0 ? 0 : exe->plan->steps[last].out;
-    const struct lower_value *value = &exe->plan->values[v];
-    int status = 0;
-    for (int32_t p = 0; status == 0 && p < call->n_pieces; p++) {
-        const char *images = images_of(call, p, lane);
-        for (int32_t s = 0; status == 0 && s <= last; s++) {
-            status = run_step(exe, 0, images, lane->output, s);
-        }
-        gather(value, value_at(exe, lane, images, lane->output, v),
-               n_samples_of(call, p) * value->n_elems,
-               (int64_t)p * exe->plan->max_batch * value->n_elems, all);
-    }
-    return status;
-}
-
-static pare_status show_values(const struct call *call, const struct gathered *all,
-                               pare_observer observer, void *context) {
-    const struct executable *exe = call->exe;
-    pare_status status = PARE_OK;
-    if (exe->library->enter != NULL) {
-        exe->library->enter();
-    }
-    for (int32_t s = -1; status == PARE_OK && s < exe->plan->n_steps; s++) {
-        const struct lower_value *value = &exe->plan->values[s < 0 ? 0 : exe->plan->steps[s].out];
-        if (!value->is_stored) {
-            continue;
-        }
-        const int failure = run_up_to(call, s, all);
-        const int is_real = value->rep == LOWER_F32;
+    const char *images = images_of(call, piece, lane);
+    const int64_t first = (int64_t)piece * plan->max_batch;
+    const int64_t n = n_samples_of(call, piece);
+    pare_status status =
+        show_gather(show, 0, first * exe->in_elems, n * exe->in_elems, images); /* value 0 */
+    for (int32_t s = 0; status == PARE_OK && s < plan->n_steps; s++) {
+        const int32_t v = plan->steps[s].out;
+        const int64_t n_elems = plan->values[v].n_elems;
+        const int failure = run_step(exe, 0, images, lane->output, s);
         status = failure != 0 ? failed(exe, failure)
-                              : observer(context, value->node, is_real ? all->real : NULL,
-                                         is_real ? NULL : all->codes, call->n * value->n_elems);
+                              : show_gather(show, v, first * n_elems, n * n_elems,
+                                            value_at(exe, lane, images, lane->output, v));
     }
     return status;
 }
@@ -401,24 +365,28 @@ static pare_status show_values(const struct call *call, const struct gathered *a
 static pare_status observe_run(void *executable, const float *images, int32_t n, float *output,
                                pare_observer observer, void *context) {
     const struct executable *exe = executable;
-    const pare_host *host = exe->host;
-    int64_t largest = 1;
+    struct show show;
     pare_status status = pieced_run(executable, images, n, output);
+    if (status == PARE_OK) {
+        status = show_begin(&show, exe->host, exe->plan, n, 0);
+    }
     if (status != PARE_OK) {
         return status;
     }
-    for (int32_t v = 0; v < exe->plan->n_values; v++) {
-        const int64_t n_elems = exe->plan->values[v].n_elems * n;
-        largest = n_elems > largest ? n_elems : largest;
-    }
-    struct gathered all = {pieced_alloc(host, largest, sizeof *all.real),
-                           pieced_alloc(host, largest, sizeof *all.codes)};
     struct call call = {exe, images, output, n, (n - 1) / exe->plan->max_batch + 1};
-    status = all.real != NULL && all.codes != NULL
-                 ? show_values(&call, &all, observer, context)
-                 : host->fail(host, PARE_E_NOMEM, "out of memory to show values");
-    host->free(host, all.real);
-    host->free(host, all.codes);
+    if (exe->library->enter != NULL) {
+        exe->library->enter();
+    }
+    for (int32_t p = 0; status == PARE_OK && p < call.n_pieces; p++) {
+        status = show_piece(&call, p, &show);
+    }
+    if (status == PARE_OK) {
+        status = show_hand_over(&show, 0, observer, context);
+    }
+    for (int32_t s = 0; status == PARE_OK && s < exe->plan->n_steps; s++) {
+        status = show_hand_over(&show, exe->plan->steps[s].out, observer, context);
+    }
+    show_end(&show);
     return status;
 }
 
