@@ -20,7 +20,7 @@ BAD = {
     "unknown method": (EXPERIMENT.format('pipelines = { { { "ptk" } } }'), 3, ["ptk", "ptq"]),
     "unknown parameter": (EXPERIMENT.format('pipelines = { { { "ptq", bitts = 8 } } }'), 3,
                           ["bitts", '"bits"']),
-    "out of range": (EXPERIMENT.format('pipelines = { { { "ptq", bits = 40 } } }'), 3, ["40", "2..8"]),
+    "out of range": (EXPERIMENT.format('pipelines = { { { "ptq", bits = 40 } } }'), 3, ["40", "2..16"]),
     "wrong order": (EXPERIMENT.format('pipelines = { { { "ptq" }, { "magnitude", sparsity = 0.5 } } }'), 3,
                     ["magnitude", "ptq"]),
     "unknown model": (HEAD + 'pare.model "lenet55"\n', 3, ["'lenet55'", "did you mean 'lenet5'?"]),
