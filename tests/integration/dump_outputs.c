@@ -35,15 +35,11 @@ static void dump_images(const struct dataset *ds, const char *folder) {
     const struct dataset_split *test = &ds->splits[SPLIT_TEST];
     size_t pixels = (size_t)ds->dims[0] * (size_t)ds->dims[1] * (size_t)ds->dims[2];
     float *images = alloc_array((size_t)test->n * pixels, sizeof *images);
-    uint32_t *items = alloc_array((size_t)test->n, sizeof *items);
-    if (!images || !items)
+    if (!images)
         check(error_set(&err, PARE_E_NOMEM, "out of memory for the images"));
-    for (int64_t i = 0; i < test->n; i++)
-        items[i] = (uint32_t)i;
-    dataset_batch(ds, SPLIT_TEST, items, test->n, images);
+    dataset_span(ds, SPLIT_TEST, 0, test->n, images);
     dump(folder, "images.f32", images, (size_t)test->n * pixels, sizeof *images);
     dump(folder, "labels.u8", test->labels, (size_t)test->n, 1);
-    free(items);
     free(images);
 }
 

@@ -65,12 +65,8 @@ static int set_up(void **state) {
                                           "ternary", "binary", "magnitude", "ref"};
     struct fixture *f = calloc(1, sizeof *f);
     struct error err = {PARE_OK, ""};
-    uint32_t items[TINY_IMAGES];
     f->ds = tiny_dataset(f->pixels, f->labels);
-    for (uint32_t i = 0; i < TINY_IMAGES; i++) {
-        items[i] = i;
-    }
-    dataset_batch(&f->ds, SPLIT_TEST, items, TINY_IMAGES, f->images);
+    dataset_span(&f->ds, SPLIT_TEST, 0, TINY_IMAGES, f->images);
     must(registry_create(&err, &f->reg), &err);
     for (size_t k = 0; k < sizeof plugins / sizeof *plugins; k++) {
         char path[512];

@@ -253,8 +253,9 @@ pare_status dataset_need_train(const struct dataset *ds, const char *what, struc
         ds->name, ds->origin, what);
 }
 
-void dataset_batch(const struct dataset *ds, enum split_id split, const uint32_t *items, int64_t n,
-                   float *out) {
+/* Image i of the output is items[i], without items first + i. */
+static void normalise(const struct dataset *ds, enum split_id split, const uint32_t *items,
+                      int64_t first, int64_t n, float *out) {
     size_t channels = (size_t)ds->dims[2];
     size_t item_elems = (size_t)ds->dims[0] * (size_t)ds->dims[1] * channels;
     float table[3][256]; /* every value a pixel can become */
@@ -262,10 +263,21 @@ void dataset_batch(const struct dataset *ds, enum split_id split, const uint32_t
         for (int pixel = 0; pixel < 256; pixel++)
             table[c][pixel] = ((float)pixel / 255.0f - ds->mean[c]) / ds->stddev[c];
     for (int64_t i = 0; i < n; i++) {
-        const uint8_t *image = ds->splits[split].images + items[i] * item_elems;
+        int64_t item = items ? (int64_t)items[i] : first + i;
+        const uint8_t *image = ds->splits[split].images + (size_t)item * item_elems;
         float *to = out + (size_t)i * item_elems;
         for (size_t p = 0; p < item_elems; p += channels)
             for (size_t c = 0; c < channels; c++)
                 to[p + c] = table[c][image[p + c]];
     }
+}
+
+void dataset_batch(const struct dataset *ds, enum split_id split, const uint32_t *items, int64_t n,
+                   float *out) {
+    normalise(ds, split, items, 0, n, out);
+}
+
+void dataset_span(const struct dataset *ds, enum split_id split, int64_t first, int64_t n,
+                  float *out) {
+    normalise(ds, split, NULL, first, n, out);
 }

@@ -73,6 +73,9 @@ pare_status dataset_need_train(const struct dataset *ds, const char *what, struc
 /* Normalised fp32 images of items[0..n) of a split: out (n,H,W,C), (pixel/255 - mean)/stddev. */
 void dataset_batch(const struct dataset *ds, enum split_id split, const uint32_t *items, int64_t n,
                    float *out);
+/* The same for images first..first+n. */
+void dataset_span(const struct dataset *ds, enum split_id split, int64_t first, int64_t n,
+                  float *out);
 
 /* ${PARE_CACHE}, else $XDG_CACHE_HOME/pare/datasets, else ~/.cache/pare/datasets; malloc'd. */
 char *dataset_cache_dir(void);

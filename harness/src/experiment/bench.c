@@ -46,11 +46,8 @@ static pare_status seeded_dataset(const pare_graph *graph, uint64_t seed, struct
 static float *seeded_images(const struct dataset *ds) {
     size_t pixels = (size_t)ds->dims[0] * (size_t)ds->dims[1] * (size_t)ds->dims[2];
     float *images = alloc_array(N_SEEDED_IMAGES * pixels, sizeof *images);
-    uint32_t items[N_SEEDED_IMAGES];
-    for (uint32_t i = 0; i < N_SEEDED_IMAGES; i++)
-        items[i] = i;
     if (images)
-        dataset_batch(ds, SPLIT_TEST, items, N_SEEDED_IMAGES, images);
+        dataset_span(ds, SPLIT_TEST, 0, N_SEEDED_IMAGES, images);
     return images;
 }
 

@@ -17,19 +17,15 @@ pare_status experiment_infer_split(struct instance *backend, void *executable, i
     int64_t n = ds->splits[split].n;
     size_t pixels = (size_t)ds->dims[0] * (size_t)ds->dims[1] * (size_t)ds->dims[2];
     float *images = alloc_array((size_t)batch * pixels, sizeof *images);
-    uint32_t *items = alloc_array((size_t)batch, sizeof *items);
     pare_status status =
-        images && items ? PARE_OK : error_set(err, PARE_E_NOMEM, "out of memory for a batch");
+        images ? PARE_OK : error_set(err, PARE_E_NOMEM, "out of memory for a batch");
     for (int64_t at = 0; at < n && status == PARE_OK; at += batch) {
         int32_t count = (int32_t)(n - at < batch ? n - at : batch);
-        for (int32_t i = 0; i < count; i++)
-            items[i] = (uint32_t)(at + i);
-        dataset_batch(ds, split, items, count, images);
+        dataset_span(ds, split, at, count, images);
         instance_enter(backend, "run");
         status = instance_status(
             backend, b->run(executable, images, count, logits + at * ds->n_classes), "run", err);
     }
-    free(items);
     free(images);
     return status;
 }

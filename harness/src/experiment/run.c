@@ -69,10 +69,7 @@ static pare_status load_images(struct runner *r, struct error *err) {
     r->images = alloc_array((size_t)r->n_images * pixels, sizeof *r->images);
     if (!r->images)
         return error_set(err, PARE_E_NOMEM, "out of memory for images");
-    uint32_t items[MAX_TIMED_IMAGES];
-    for (int64_t i = 0; i < r->n_images; i++)
-        items[i] = (uint32_t)i;
-    dataset_batch(ds, SPLIT_TEST, items, r->n_images, r->images);
+    dataset_span(ds, SPLIT_TEST, 0, r->n_images, r->images);
     return PARE_OK;
 }
 

@@ -426,7 +426,6 @@ pare_status train_infer_split(struct model *model, const struct dataset *ds, enu
     const size_t image_elems = (size_t)ds->dims[0] * (size_t)ds->dims[1] * (size_t)ds->dims[2];
     struct network *net = NULL;
     float *images = NULL;
-    uint32_t items[INFER_BATCH];
     pare_status status = check_fit(graph, ds, err);
     if (status == PARE_OK) {
         status = network_create(model, INFER_BATCH, 0, NULL, pool, err, &net);
@@ -442,10 +441,7 @@ pare_status train_infer_split(struct model *model, const struct dataset *ds, enu
     for (int64_t at = 0; at < n; at += INFER_BATCH) {
         const int32_t count = (int32_t)(n - at < INFER_BATCH ? n - at : INFER_BATCH);
         const float *out;
-        for (int32_t i = 0; i < count; i++) {
-            items[i] = (uint32_t)(at + i);
-        }
-        dataset_batch(ds, split, items, count, images);
+        dataset_span(ds, split, at, count, images);
         status = network_infer(net, images, count, err, &out);
         if (status != PARE_OK) {
             goto cleanup;
