@@ -526,6 +526,29 @@ static void test_layer_bits(void **state) {
     model_destroy(m);
 }
 
+/* What additions and poolings read has a width of its own; a layer that reads the same value with
+ * fewer bits gets a quantize node, whose grid is its own. */
+static void test_residual_bits(void **state) {
+    (void)state;
+    struct model *m = residual();
+    quantize(m, "bits=4 residual_bits=8");
+    check_quantized(m, "input relu1 pool conv2.quantize conv2 relu2 gap");
+    assert_int_equal(activation(m, "input")->bits, 4);
+    assert_int_equal(activation(m, "relu1")->bits, 8); /* the add reads a copy of it */
+    assert_int_equal(activation(m, "pool")->bits, 8);
+    assert_int_equal(activation(m, "conv2.quantize")->bits, 4);
+    assert_int_equal(activation(m, "conv2")->bits, 8);
+    assert_int_equal(activation(m, "relu2")->bits, 8);
+    assert_int_equal(activation(m, "gap")->bits, 4);
+    model_destroy(m);
+    m = residual();
+    quantize(m, "bits=8 residual_bits=4"); /* never narrower than what a layer reads */
+    check_quantized(m, "input relu1 pool conv2 relu2 gap");
+    assert_int_equal(activation(m, "relu1")->bits, 8);
+    assert_int_equal(activation(m, "conv2")->bits, 4);
+    model_destroy(m);
+}
+
 /* ---- what is refused ---- */
 
 static void refuse_run(struct loaded *q, pare_status status, const char *text) {
@@ -644,6 +667,8 @@ static void test_bad_parameters(void **state) {
            "method ptq: activation_bits: got 17, wanted 2..16, 0 (as bits) or 32 (float)");
     refuse("weight_bits=32 activation_bits=32",
            "method ptq: weight_bits and activation_bits are both 32: nothing would be quantized");
+    refuse("residual_bits=1",
+           "method ptq: residual_bits: got 1, wanted 2..16 or 0 (as activation_bits)");
     refuse("percentile=40", "method ptq: percentile: got 40, wanted more than 50, or 0");
     refuse("momentum=1", "method ptq: momentum: got 1, wanted 0 <= momentum < 1");
     refuse("observer=entropy", "observer: got \"entropy\", wanted one of "
@@ -667,6 +692,7 @@ int main(void) {
         cmocka_unit_test(test_one_side_only),
         cmocka_unit_test(test_two_steps),
         cmocka_unit_test(test_layer_bits),
+        cmocka_unit_test(test_residual_bits),
         cmocka_unit_test(test_bad_layer_bits),
         cmocka_unit_test(test_quantized_twice),
         cmocka_unit_test(test_bad_calibration),

@@ -122,17 +122,8 @@ static int is_never_negative(const pare_graph *graph, int32_t v) {
     }
 }
 
-int32_t lowbit_root(const pare_graph *graph, int32_t v) {
-    const pare_node *node = graph->nodes[v];
-    while (plan_copies_codes(node->op) &&
-           !(node->op == PARE_OP_QUANTIZE && node->activation.bits != 0)) {
-        node = graph->nodes[node->inputs[0]];
-    }
-    return node->index;
-}
-
 static int is_edge(const pare_graph *graph, int32_t node) {
-    return lowbit_root(graph, graph->nodes[node]->inputs[0]) == 0 || plan_is_output(graph, node);
+    return plan_source(graph, graph->nodes[node]->inputs[0]) == 0 || plan_is_output(graph, node);
 }
 
 static pare_status check_zeros(struct lowbit *lb, const struct lowbit_weight *slot,
@@ -183,7 +174,7 @@ static pare_status add_weight(struct lowbit *lb, const pare_graph *graph,
 static void add_value(struct lowbit *lb, const pare_graph *graph, struct lowbit_layer *layer) {
     const int edge = is_edge(graph, layer->node);
     const int bits = edge ? lb->edge_value_bits : lb->activation_bits;
-    const int32_t root = lowbit_root(graph, graph->nodes[layer->node]->inputs[0]);
+    const int32_t root = plan_source(graph, graph->nodes[layer->node]->inputs[0]);
     layer->value = -1;
     if (bits == LOWBIT_FLOAT) {
         return;
@@ -248,7 +239,7 @@ static pare_status remove_relus(struct lowbit *lb, const pare_graph *graph) {
         if (!host->selected(host, graph, v) || (is_edge(graph, v) && lb->edge_value_bits != 1)) {
             continue;
         }
-        const int32_t root = lowbit_root(graph, graph->nodes[v]->inputs[0]);
+        const int32_t root = plan_source(graph, graph->nodes[v]->inputs[0]);
         pare_status status = PARE_OK;
         if (graph->nodes[root]->op == PARE_OP_RELU) {
             status = topology->remove_relu(host, graph, root);

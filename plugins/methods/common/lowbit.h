@@ -202,8 +202,6 @@ extern const pare_method_train lowbit_train;      /* PARE_METHOD_TRAIN */
 extern const pare_method_calibrate lowbit_deploy; /* PARE_METHOD_CALIBRATE_AFTER */
 const void *lowbit_get_extension(const char *id);
 
-/* For lowbit_*.c: the node whose codes v has. */
-int32_t lowbit_root(const pare_graph *graph, int32_t v);
 /* The slot's codes from w, its name in messages. */
 pare_status lowbit_encode(struct lowbit *lb, struct lowbit_weight *slot, const pare_weight *weight,
                           const float *w);

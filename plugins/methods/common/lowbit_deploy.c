@@ -68,7 +68,7 @@ static int has_other_readers(const struct lowbit *lb, const pare_graph *graph, i
         if (!reads(graph->nodes[r], v)) {
             continue;
         }
-        const int is_copy = lowbit_root(graph, r) != r;
+        const int is_copy = plan_source(graph, r) != r;
         if (is_copy ? has_other_readers(lb, graph, r, value) : !is_layer_of(lb, r, value)) {
             return 1;
         }
@@ -85,7 +85,7 @@ static pare_status part_readers(struct lowbit *lb, const pare_graph *graph) {
         if (layer->value < 0 || lb->values[layer->value].bits >= lb->residual_bits) {
             continue;
         }
-        const int32_t root = lowbit_root(graph, graph->nodes[layer->node]->inputs[0]);
+        const int32_t root = plan_source(graph, graph->nodes[layer->node]->inputs[0]);
         const int is_sign =
             lb->values[layer->value].bits == 1; /* only such a node can have 1 bit */
         if (!is_sign && !has_other_readers(lb, graph, root, layer->value)) {

@@ -31,6 +31,28 @@ int plan_copies_codes(pare_op op) {
            op == PARE_OP_QUANTIZE;
 }
 
+int32_t plan_source(const pare_graph *graph, int32_t v) {
+    while (plan_copies_codes(graph->nodes[v]->op) &&
+           !(graph->nodes[v]->op == PARE_OP_QUANTIZE && graph->nodes[v]->activation.bits != 0)) {
+        v = graph->nodes[v]->inputs[0];
+    }
+    return v;
+}
+
+int plan_is_shared(const pare_host *host, const pare_graph *graph, int32_t v) {
+    int is_shared = 0;
+    for (int32_t r = v + 1; r < graph->n_nodes && !is_shared; r++) {
+        const pare_node *reader = graph->nodes[r];
+        for (int32_t i = 0; i < reader->n_inputs && !is_shared; i++) {
+            if (reader->inputs[i] == v) {
+                is_shared = plan_copies_codes(reader->op) ? plan_is_shared(host, graph, r)
+                                                          : !host->selected(host, graph, r);
+            }
+        }
+    }
+    return is_shared;
+}
+
 /* Is v the graph's output, or only on its way there through nodes that leave values as they are? */
 static int is_output(const pare_graph *graph, int32_t v) {
     while (v >= 0 && v != graph->n_nodes - 1) {

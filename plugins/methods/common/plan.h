@@ -32,6 +32,12 @@ void plan_clear(struct plan *plan);
  * codes. */
 int plan_copies_codes(pare_op op);
 
+/* The node whose codes value v has, which is v itself where it copies none. */
+int32_t plan_source(const pare_graph *graph, int32_t v);
+
+/* Does anything but selected layers compute with value v or a copy of its codes? */
+int plan_is_shared(const pare_host *host, const pare_graph *graph, int32_t v);
+
 /* The node that alone reads value v, or -1. */
 int32_t plan_sole_reader(const pare_graph *graph, int32_t v);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Range observers: from the values seen while calibrating to the range that a grid is to cover. */
-#ifndef PTQ_RANGE_H
-#define PTQ_RANGE_H
+#ifndef METHODS_COMMON_RANGE_H
+#define METHODS_COMMON_RANGE_H
 
 #include <pare/status.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Rounding one weight tensor. */
-#ifndef PTQ_WEIGHTS_H
-#define PTQ_WEIGHTS_H
+#ifndef METHODS_COMMON_WEIGHTS_H
+#define METHODS_COMMON_WEIGHTS_H
 
 #include <pare/plugin.h>
 
