@@ -150,4 +150,53 @@ static inline struct model *make_resnet(int32_t n, char option, int32_t size, in
     return m;
 }
 
+static inline int32_t add_groups(struct model *m, const char *name, int32_t in, int32_t channels,
+                                 int32_t groups) {
+    return add_node(m, (struct node_spec){.op = PARE_OP_CONV2D,
+                                          .name = name,
+                                          .inputs = {in},
+                                          .out_channels = channels,
+                                          .kernel_h = 3,
+                                          .kernel_w = 3,
+                                          .pad_h = 1,
+                                          .pad_w = 1,
+                                          .groups = groups,
+                                          .bias = 1});
+}
+
+static inline int32_t add_sum(struct model *m, const char *name, int32_t a, int32_t b) {
+    return add_node(m, (struct node_spec){.op = PARE_OP_ADD, .name = name, .inputs = {a, b}});
+}
+
+/* Every op: branches that meet, convolutions in groups and one per channel, a padded shortcut with
+ * an odd number of zero channels, a value that is flattened. */
+static inline struct model *make_branchy(void) {
+    struct model *m = new_model("branchy", 12, 12, 3);
+    int32_t stem = add_conv_bn(m, "stem.", "1", 0, 8, 3, 1);
+    stem = add_simple(m, PARE_OP_RELU, "stem.relu", stem);
+    int32_t left = add_simple(m, PARE_OP_RELU, "left.relu", add_groups(m, "left", stem, 8, 2));
+    int32_t right = add_groups(m, "right", stem, 8, 8);
+    right = add_simple(m, PARE_OP_BATCH_NORM, "right.bn", right);
+    int32_t x = add_sum(m, "meet", left, right);
+    x = add_sum(m, "around", x, stem);
+    x = add_pool(m, PARE_OP_MAX_POOL, "pool", x, 2, 2);
+    int32_t wide = add_groups(m, "wide", x, 16, 8); /* two outputs of each input channel */
+    wide = add_simple(m, PARE_OP_QUANTIZE, "wide.q", wide);
+    int32_t down = add_conv(m, "down", wide, 13, 3, 2, 1, 1);
+    int32_t padded = add_node(m, (struct node_spec){.op = PARE_OP_SHORTCUT_A,
+                                                    .name = "padded",
+                                                    .inputs = {x},
+                                                    .out_channels = 13,
+                                                    .stride_h = 2,
+                                                    .stride_w = 2});
+    x = add_simple(m, PARE_OP_RELU, "sum.relu", add_sum(m, "sum", down, padded));
+    x = add_conv(m, "last", x, 6, 1, 1, 0, 1);
+    x = add_pool(m, PARE_OP_AVG_POOL, "avg", x, 2, 1);
+    x = add_simple(m, PARE_OP_FLATTEN, "flatten", x);
+    x = add_simple(m, PARE_OP_RELU, "fc1.relu", add_linear(m, "fc1", x, 20));
+    add_simple(m, PARE_OP_SOFTMAX, "softmax", add_linear(m, "fc2", x, 5));
+    finish_model(m);
+    return m;
+}
+
 #endif

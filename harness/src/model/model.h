@@ -56,7 +56,7 @@ void model_init_weights(struct model *model, uint64_t seed);
 /* ---- changing: the checked setters behind pare_host ----
  * What each does stands at pare_host in <pare/plugin.h>; on failure the model is as it was.
  * `weight` and `node` are indices into the graph. Pointers into the graph stay valid until one of
- * model_fold_batch_norm, model_insert_quantize and model_remove_relu. */
+ * model_fold_batch_norm, model_insert_quantize, model_remove_relu and model_remove_channels. */
 pare_status model_set_weight(struct model *model, int32_t weight, const float *data,
                              struct error *err);
 /* Unchecked writable access for the trainer: fp32 data (dims) of a weight that is not quantized.
@@ -77,6 +77,15 @@ pare_status model_fold_batch_norm(struct model *model, struct error *err);
 pare_status model_insert_quantize(struct model *model, int32_t node, int32_t slot,
                                   struct error *err, int32_t *quantize);
 pare_status model_remove_relu(struct model *model, int32_t node, struct error *err);
+
+/* Channels of the values of all nodes together. */
+int64_t model_n_channels(const struct model *model);
+/* class_of (n), n as above. */
+pare_status model_channel_classes(const struct model *model, int64_t n, struct error *err,
+                                  int32_t *class_of);
+/* nodes (n_cuts), keep (n_cuts), each (channels of that node). */
+pare_status model_remove_channels(struct model *model, int32_t n_cuts, const int32_t *nodes,
+                                  const uint8_t *const *keep, struct error *err);
 
 /* Everything that must hold of any model: masks zero, data == scale*code, codes in range, scales
  * finite and positive, zero points in range, all values finite. The message names tensor and

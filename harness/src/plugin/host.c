@@ -216,10 +216,25 @@ static pare_status host_remove_relu(const pare_host *host, const pare_graph *gra
     return keep(host, model_remove_relu(model_of(graph), node, &err), &err);
 }
 
+static pare_status host_channel_classes(const pare_host *host, const pare_graph *graph, int64_t n,
+                                        int32_t *class_of) {
+    struct error err;
+    return keep(host, model_channel_classes(model_of(graph), n, &err, class_of), &err);
+}
+
+static pare_status host_remove_channels(const pare_host *host, const pare_graph *graph,
+                                        int32_t n_cuts, const int32_t *nodes,
+                                        const uint8_t *const *kept) {
+    struct error err;
+    return keep(host, model_remove_channels(model_of(graph), n_cuts, nodes, kept, &err), &err);
+}
+
 static const pare_host_topology host_topology = {
     .struct_size = sizeof(pare_host_topology),
     .insert_quantize = host_insert_quantize,
     .remove_relu = host_remove_relu,
+    .channel_classes = host_channel_classes,
+    .remove_channels = host_remove_channels,
 };
 
 static const void *host_get_extension(const pare_host *host, const char *id) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Extension of the host: change a model's nodes. A method that calls any of this declares
- * PARE_TOPOLOGY among what it writes. */
+/* Extension of the host: change a model's nodes and shapes. A method that calls what changes
+ * anything declares PARE_TOPOLOGY among what it writes. */
 #ifndef PARE_EXT_TOPOLOGY_H
 #define PARE_EXT_TOPOLOGY_H
 
@@ -31,6 +31,27 @@ typedef struct pare_host_topology {
      * sign: behind a relu every sign is 1. PARE_E_STATE when its value is quantized,
      * PARE_E_UNSUPPORTED when it is the last node. */
     pare_status (*remove_relu)(const pare_host *host, const pare_graph *graph, int32_t node);
+
+    /* Which channels can only be removed together (Fang et al. 2023, arXiv 2301.12900): those of a
+     * layer's value, of its batch norm's, of what is added to it, and so on through every node that
+     * does not mix channels. class_of (n), n being dims[2] of all nodes added up: the channels of
+     * node 0 first, then those of node 1, ... It gets numbers from 0 up in order of appearance, the
+     * same number for channels of one class, and -1 for those coupled with a channel of the image
+     * or with an output, which stay. Two that are not obvious: the zero channels that a shortcut
+     * puts before and after go in pairs, and groups of a convolution lose channels at the same
+     * places, or, where they have one input channel, as a whole. Changes nothing. [main] */
+    pare_status (*channel_classes)(const pare_host *host, const pare_graph *graph, int64_t n,
+                                   int32_t *class_of);
+
+    /* Removes channels and all that is coupled with them, and shrinks every tensor: weights,
+     * biases, batch norms' parameters and statistics, masks, codes and scales. nodes (n_cuts), keep
+     * (n_cuts): keep[i], (dims[2] of node nodes[i]), 1 keeps a channel, 0 removes it; nodes that
+     * are not listed follow. The network then computes what it computed with these channels 0
+     * everywhere; signs of 1 bit have no 0. PARE_E_ARG when coupled channels are asked to differ
+     * (the message names both nodes) or one is the input's or an output; PARE_E_RANGE when a
+     * node would be left without any. Indices of nodes stay, pointers do not. [main] */
+    pare_status (*remove_channels)(const pare_host *host, const pare_graph *graph, int32_t n_cuts,
+                                   const int32_t *nodes, const uint8_t *const *keep);
 } pare_host_topology;
 
 #ifdef __cplusplus
