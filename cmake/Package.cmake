@@ -1,6 +1,4 @@
 # What `cpack` makes of an install: an archive that runs from wherever it is unpacked, and a Debian package.
-# The package's Depends are read off the binaries by dpkg-shlibdeps, which knows the packages installed here:
-# so a cross build, whose libraries are none of them, makes the archive alone.
 set(CPACK_PACKAGE_NAME pare)
 set(CPACK_PACKAGE_VENDOR "the pare project")
 set(CPACK_PACKAGE_CONTACT "the pare project")
@@ -22,12 +20,19 @@ elseif(architecture STREQUAL "aarch64")
 endif()
 set(CPACK_PACKAGE_FILE_NAME pare-${PROJECT_VERSION}-linux-${architecture})
 
+# What the Debian package depends on is read off its binaries by DebianDepends.cmake: from the packages installed here
+# or, in a cross build, in the sysroot.
 set(CPACK_GENERATOR TGZ)
-find_program(DPKG_SHLIBDEPS dpkg-shlibdeps)
-if(DPKG_SHLIBDEPS AND NOT CMAKE_CROSSCOMPILING)
+set(CPACK_PARE_SHLIBS "${CMAKE_SYSROOT}/var/lib/dpkg/info")
+set(CPACK_PARE_READELF "${CMAKE_READELF}")
+file(GLOB shlibs ${CPACK_PARE_SHLIBS}/libc6*.shlibs)
+if(shlibs)
   list(APPEND CPACK_GENERATOR DEB)
 endif()
+# Comparators: their libraries are large, and a `pare` without them is whole.
+set(CPACK_PARE_OPTIONAL onednn.so xnnpack.so)
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS librsvg2-bin) # `pare report --png`
+set(CPACK_PRE_BUILD_SCRIPTS ${CMAKE_CURRENT_LIST_DIR}/DebianDepends.cmake)
 set(CPACK_DEBIAN_PACKAGE_ARCHITECTURE ${architecture})
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
-set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 include(CPack)

@@ -26,7 +26,7 @@ done
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 # The stamp is written last, so a call that was stopped half-way begins again.
-wanted="libc6-dev $packages ${ARM64_SOURCES:-}"
+wanted="2: libc6-dev $packages ${ARM64_SOURCES:-}" # the number: of what is done below
 if [ -f "$folder/.packages" ] && [ "$(cat "$folder/.packages")" = "$wanted" ]; then
     echo "arm64_sysroot: $folder is complete"
     exit 0
@@ -61,8 +61,13 @@ apt install -y --download-only libc6-dev $packages >>"$apt/log" 2>&1 || {
 }
 
 n=0
+info=$folder/var/lib/dpkg/info
+mkdir -p "$info"
 for deb in "$apt"/cache/archives/*.deb; do
     dpkg -x "$deb" "$folder"
+    # Which package provides a library: what a Debian package made by the cross build depends on.
+    shlibs=$info/$(basename "$deb" .deb).shlibs
+    dpkg-deb -I "$deb" shlibs >"$shlibs" 2>/dev/null || rm "$shlibs"
     n=$((n + 1))
 done
 # Links to absolute paths would lead out of the sysroot, into the host.

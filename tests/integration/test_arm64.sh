@@ -1,33 +1,9 @@
-# The cross build for AArch64, run under qemu-user as three processors: it builds without a warning,
-# its kernels pass their tests, and integer networks give the same logits as here, bit for bit.
+# The AArch64 build under qemu-user as three processors: its kernels pass their tests, and integer networks give
+# the same logits as here, bit for bit.
 set -eu
-root=$PARE_HOME
-for tool in aarch64-linux-gnu-gcc qemu-aarch64; do
-    command -v "$tool" >/dev/null || {
-        echo "SKIPPED: no $tool; scripts/install.sh test installs it"
-        exit 77
-    }
-done
-"$root/scripts/arm64_sysroot.sh" || {
-    echo "SKIPPED: no sysroot of arm64 packages, see above"
-    exit 77
-}
-sysroot=$root/build/sysroot-arm64
-build=$root/build/arm64
+. "$(dirname "$0")/arm64.sh"
+built
 
-cd "$root"
-cmake --preset arm64 -DPARE_WERROR=ON >/dev/null
-cmake --build "$build" --target pare pages plugins test_dataset_glyphs kernel_tests >"$OLDPWD/build.log" || {
-    grep -A5 -E 'error|FAILED' "$OLDPWD/build.log"
-    exit 1
-}
-cd "$OLDPWD"
-
-arm() { # arm CPU ARGUMENT...: pare as built for AArch64
-    cpu=$1
-    shift
-    qemu-aarch64 -L "$sysroot" -cpu "$cpu" "$build/pare" "$@"
-}
 arm cortex-a53 env >env.txt
 grep -q aarch64 env.txt
 arm cortex-a53 list backends | grep -q ref
@@ -84,12 +60,5 @@ lenet5 3 40
 lenet300 8 150
 resnet20 8 12
 NETWORKS
-echo "== the archive, from a folder of its own"
-cpack --config "$build/CPackConfig.cmake" -B "$PWD/packages" >cpack.log || {
-    cat cpack.log
-    exit 1
-}
-bash "$root/tests/integration/try_package.sh" packages/pare-*-linux-arm64.tar.gz \
-    qemu-aarch64 -L "$sysroot" -cpu cortex-a53
 # They are logits of something, not one number over and over.
 [ "$(od -An -v -tx4 -w4 here.f32 | sort -u | wc -l)" -gt 100 ]
