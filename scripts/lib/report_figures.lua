@@ -169,20 +169,98 @@ local function layers_of(arm)
   return layers
 end
 
+-- layer_times_json as a checked list, or nil.
+local function times_of(arm)
+  local times = arm.layer_times_json and require("pare").json(arm.layer_times_json)
+  if type(times) ~= "table" or #times == 0 or #times > 2000 then
+    return nil
+  end
+  for _, time in ipairs(times) do
+    if type(time) ~= "table" or type(time.name) ~= "string" or type(time.ns) ~= "number" or time.ns < 0
+      or time.ns > 1e15 or type(time.fused or {}) ~= "table" then
+      return nil
+    end
+    for _, name in ipairs(time.fused or {}) do
+      if type(name) ~= "string" then
+        return nil
+      end
+    end
+  end
+  return times
+end
+
+-- Gives each layer the time of the kernels that compute it, and adds what is no layer's as a last one.
+local function add_times(layers, times)
+  local by_name, rest, sum = {}, 0, 0
+  for _, layer in ipairs(layers) do
+    by_name[layer.name] = layer
+  end
+  for _, time in ipairs(times) do
+    local layer = by_name[time.name]
+    sum = sum + time.ns
+    if layer then
+      layer.ns = (layer.ns or 0) + time.ns
+      for _, name in ipairs(time.fused or {}) do
+        layer.fused = (layer.fused and layer.fused .. ", " or "") .. name
+      end
+    else
+      rest = rest + time.ns
+    end
+  end
+  for _, layer in ipairs(layers) do
+    layer.share = layer.ns and sum > 0 and layer.ns / sum or nil
+    layer.said = layer.fused and " with " .. layer.fused or ""
+  end
+  layers[#layers + 1] = { name = "all else", ns = rest, share = sum > 0 and rest / sum or nil,
+    said = ": pooling, additions, conversions and what is no kernel's" }
+end
+
+-- Of the arms of a trial, the fastest whose layers were timed.
+local function timed_arm(arms, trial)
+  local best
+  for _, arm in ipairs(arms) do
+    if arm.trial_id == trial.trial_id and arm.trial_id and arm.is_ok and arm.layer_times_json and arm.median_ns
+      and (not best or arm.median_ns < best.median_ns) then
+      best = arm
+    end
+  end
+  return best
+end
+
+-- The baseline, and the front from the most accurate network on.
+local function shown_by_layer(arms)
+  local trials = data.trials(arms, "top1", "bytes_file", "layers_json")
+  local front, shown = data.front(trials, "bytes_file"), {}
+  for _, arm in ipairs(trials) do
+    shown[1] = shown[1] or arm.family == "fp32" and arm or nil
+  end
+  for k = #front, 1, -1 do
+    shown[#shown + 1] = front[k] ~= shown[1] and front[k] or nil
+  end
+  return shown
+end
+
 local function layers(list, group, options)
-  local trials = data.front(data.trials(group.arms, "top1", "bytes_file", "layers_json"), "bytes_file")
   local seen, n = {}, 0
-  for k = #trials, 1, -1 do
-    local arm = trials[k]
+  for _, arm in ipairs(shown_by_layer(group.arms)) do
     local found = n < MAX_LAYERS and not seen[arm.layers_json] and layers_of(arm)
     seen[arm.layers_json] = true
     if found then
       n = n + 1
+      local timed = timed_arm(group.arms, arm)
+      local times = timed and times_of(timed)
+      if times then
+        add_times(found, times)
+      end
       local title = string.format("Layers of %s (%s)", arm.pipeline, group.name)
       add(list, { kind = "layers", group = group.name, title = title, short = arm.pipeline,
+        layers = found, has_times = times ~= nil,
         svg = svg.layers(found, { title = title, alone = options.alone }),
         caption = string.format("Top-1 %s, %s. MACs of one inference: green those of weights that are not zero, "
-          .. "grey the others.", text.percent(arm.top1), text.bytes(arm.bytes_file)) })
+          .. "grey the others. %s", text.percent(arm.top1), text.bytes(arm.bytes_file),
+          times and string.format("Time of one query on %s, in runs of their own; a layer's includes what its kernel "
+            .. "computes with it.", timed.run)
+            or "Time of layers: not in the records, or the backend does not tell it.") })
     end
   end
 end

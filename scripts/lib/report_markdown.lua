@@ -44,6 +44,10 @@ local function add_group(out, report, group)
       add_table(out, tables.front(figure.front))
     elseif figure.group == group.name and figure.kind == "simulated" then
       add(out, "### %s\n\n%s\n", esc(figure.title), esc(figure.caption))
+    elseif figure.group == group.name and figure.kind == "layers" then
+      add(out, "### %s\n", esc(figure.title))
+      add_table(out, tables.layers(figure))
+      add(out, "%s\n", esc(figure.caption))
     end
   end
 end

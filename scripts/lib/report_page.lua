@@ -126,6 +126,10 @@ local function add_group(out, report, group, kinds)
       add(out, "<details open><summary>The front, %s</summary>", esc(figure.short:lower()))
       add_table(out, tables.front(figure.front), { caption = "Pareto front" })
       add(out, "</details>")
+    elseif figure.layers then
+      add(out, "<details><summary>In figures: layers of %s</summary>", esc(figure.short))
+      add_table(out, tables.layers(figure), { caption = "Layers" })
+      add(out, "</details>")
     end
   end
   return true
@@ -238,8 +242,8 @@ function page.make(report)
   add_figures(out, report, "Time against the baseline", "time", { time = true },
     not summary.has(report, "time") and "No row was timed against a baseline." or nil)
   add_figures(out, report, "Layer by layer", "layers", { layers = true }, (summary.has(report, "layers")
-    and "Networks on the front of accuracy and size. " or "The records do not describe single layers. ")
-    .. summary.no_layer_times)
+    and "The baseline, and networks on the front of accuracy and size, the most accurate first."
+    or "The records do not describe single layers."))
   add_counters(out, report)
   add_failed(out, counts)
   add_rows(out, report)

@@ -98,12 +98,10 @@ function summary.missing_counters(input)
   return list
 end
 
-summary.no_layer_times = "Time per layer is not in the records: no backend reports it."
-
--- Is there a figure of that kind?
-function summary.has(report, kind)
+-- Is there a figure of that kind (with a field that holds)?
+function summary.has(report, kind, field)
   for _, figure in ipairs(report.figures) do
-    if figure.kind == kind then
+    if figure.kind == kind and (not field or figure[field]) then
       return true
     end
   end
@@ -125,7 +123,9 @@ function summary.missing(report)
   if not summary.has(report, "layers") then
     list[#list + 1] = "The records do not describe single layers (layers_json is empty)."
   end
-  list[#list + 1] = summary.no_layer_times
+  if not summary.has(report, "layers", "has_times") then
+    list[#list + 1] = "No network that is drawn layer by layer has times of layers (layer_times_json is empty)."
+  end
   return list
 end
 

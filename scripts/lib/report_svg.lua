@@ -436,34 +436,74 @@ local function bar(out, class, x, y, width, description)
     class, x, y, math.max(width, 0), text.escape(description))
 end
 
--- Layers as layers_json gives them: bits, sparsity and multiplications side by side.
-function svg.layers(layers, options)
-  local left, gap, row = 88, 52, 20
-  local panel = (WIDTH - left - 2 * gap - 48) / 3
-  local at = { left, left + panel + gap, left + 2 * (panel + gap) }
-  local height, out, most = 34 + row * #layers, {}, 1
+-- A panel of bars: where it begins, how wide it is, what it shows of a layer.
+local function panels_of(layers, has_times)
+  local most_macs, most_ns = 1, 1
   for _, layer in ipairs(layers) do
-    most = math.max(most, layer.macs)
+    most_macs, most_ns = math.max(most_macs, layer.macs or 0), math.max(most_ns, layer.ns or 0)
   end
-  for k, title in ipairs { "bits per weight", "pruned", "MACs" } do
-    label(out, at[k], 18, "start", "", title)
+  local panels = {
+    { title = "bits per weight", draw = function(layer, add)
+      if layer.bits then
+        add("c2", layer.bits / 32, string.format("%g bits", layer.bits))
+        return string.format("%g", layer.bits)
+      end
+    end },
+    { title = "pruned", draw = function(layer, add)
+      if layer.weights then
+        add("c3", 1 - layer.kept,
+          string.format("%.1f %% of %.0f weights pruned", 100 * (1 - layer.kept), layer.weights))
+        return text.percent(1 - layer.kept, 1)
+      end
+    end },
+    { title = "MACs", draw = function(layer, add)
+      if layer.macs then
+        add("c1", layer.macs / most_macs, string.format("%.0f MACs dense", layer.macs))
+        add("c4", layer.macs * layer.kept / most_macs,
+          string.format("%.0f MACs of weights that are not zero", layer.macs * layer.kept))
+        return text.count(layer.macs)
+      end
+    end },
+  }
+  if has_times then
+    panels[4] = { title = "time", draw = function(layer, add)
+      if layer.ns then
+        add("c6", layer.ns / most_ns, text.ns(layer.ns) .. (layer.said or ""))
+        return text.ns(layer.ns)
+      end
+    end }
+  end
+  return panels
+end
+
+-- Layers side by side: bits, sparsity, multiplications, and time where it was measured. What is nil is not drawn.
+function svg.layers(layers, options)
+  local left, row, has_times = 88, 20, false
+  for _, layer in ipairs(layers) do
+    has_times = has_times or layer.ns ~= nil
+    layer.kept = layer.weights and layer.weights > 0 and layer.nonzero / layer.weights or 1
+  end
+  local panels = panels_of(layers, has_times)
+  local after = 54 -- what stands behind a bar
+  local panel = (WIDTH - left) / #panels - after
+  local height, out = 34 + row * #layers, {}
+  for p, what in ipairs(panels) do
+    label(out, left + (p - 1) * (panel + after), 18, "start", "", what.title)
   end
   for k, layer in ipairs(layers) do
     local y = 26 + row * (k - 1)
-    local kept = layer.weights > 0 and layer.nonzero / layer.weights or 1
     label(out, left - 6, y + 11, "end", "", text.short(layer.name, 13))
-    for p = 1, 3 do
-      bar(out, "grid", at[p], y, panel, layer.name)
+    for p, what in ipairs(panels) do
+      local x, bars = left + (p - 1) * (panel + after), {}
+      local said = what.draw(layer, function(class, share, description)
+        bar(bars, class, x, y, panel * math.min(share, 1), layer.name .. ": " .. description)
+      end)
+      if said then
+        bar(out, "grid", x, y, panel, layer.name)
+        table.move(bars, 1, #bars, #out + 1, out)
+        label(out, x + panel + 4, y + 11, "start", "soft", said)
+      end
     end
-    bar(out, "c2", at[1], y, panel * math.min(layer.bits / 32, 1), string.format("%s: %g bits", layer.name, layer.bits))
-    label(out, at[1] + panel + 6, y + 11, "start", "soft", string.format("%g", layer.bits))
-    bar(out, "c3", at[2], y, panel * (1 - kept), string.format("%s: %.1f %% of %.0f weights pruned", layer.name,
-      100 * (1 - kept), layer.weights))
-    label(out, at[2] + panel + 6, y + 11, "start", "soft", text.percent(1 - kept, 1))
-    bar(out, "c1", at[3], y, panel * layer.macs / most, string.format("%s: %.0f MACs dense", layer.name, layer.macs))
-    bar(out, "c4", at[3], y, panel * layer.macs * kept / most,
-      string.format("%s: %.0f MACs of weights that are not zero", layer.name, layer.macs * kept))
-    label(out, at[3] + panel + 6, y + 11, "start", "soft", text.count(layer.macs))
   end
   return finish(out, options, WIDTH, height, options.title)
 end

@@ -23,6 +23,25 @@ function tables.front(front)
   return { headers = { "#", "pipeline", top1, "file", "smaller", "median", "time / baseline" }, rows = rows }
 end
 
+-- ---- layers ----
+
+-- Of a figure of kind "layers". Empty: there is none of it, or it was not measured.
+function tables.layers(figure)
+  local rows = {}
+  for k, layer in ipairs(figure.layers) do
+    rows[k] = {
+      { layer.name .. (layer.fused and " + " .. layer.fused or "") },
+      { layer.bits and string.format("%g", layer.bits) or "", sort = layer.bits },
+      { layer.weights and text.count(layer.weights) or "", sort = layer.weights },
+      { layer.weights and text.percent(1 - layer.kept, 1) or "", sort = layer.weights and 1 - layer.kept },
+      { text.count(layer.macs), sort = layer.macs },
+      { text.ns(layer.ns), sort = layer.ns },
+      { text.percent(layer.share, 1), sort = layer.share },
+    }
+  end
+  return { headers = { "layer", "bits", "weights", "pruned", "MACs", "time", "of the time" }, rows = rows }
+end
+
 -- ---- counters ----
 
 local counters = {

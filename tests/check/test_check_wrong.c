@@ -113,6 +113,9 @@ static const struct mistake mistakes[] = {
     {"backend_alloc_in_run", "threads", "run calls alloc, although it is [hot]", 0},
     {"backend_contradicts", "life", "supports refuses what compile takes", 0},
     {"backend_odd_info", "life", "execution is \"fast\"", 0},
+    {"backend_profile_differs", "graphs", "profile gives another result than run", 0},
+    {"backend_profile_invents", "graphs", "profile tells of kernel 1, of 0..0", 0},
+    {"backend_profile_forgets", "graphs", "profile does not tell that kernel 0 (wrong_linear)", 0},
 };
 
 /* The check fails for the right reason, and so does the one case that it names, alone. */

@@ -2,6 +2,7 @@
 /* A backend of fp32 chains of flatten, linear and relu that is right as it stands
  * (VARIANT_BACKEND_GOOD), and one mistake per variant. */
 #include <pare/backend.h>
+#include <pare/ext/profile.h>
 
 #include <string.h>
 
@@ -187,6 +188,29 @@ static pare_status run(void *executable, const float *images, int32_t n, float *
     return PARE_OK;
 }
 
+/* All layers are one kernel here. */
+static pare_status profile_run(void *executable, const float *images, int32_t n, float *output,
+                               pare_kernel_done done, void *context) {
+    pare_status status = run(executable, images, n, output);
+#ifdef VARIANT_BACKEND_PROFILE_DIFFERS
+    output[0] += 1.0f;
+#endif
+#ifdef VARIANT_BACKEND_PROFILE_INVENTS
+    done(context, 1);
+#endif
+#ifdef VARIANT_BACKEND_PROFILE_FORGETS
+    done(context, -1);
+#else
+    done(context, 0);
+#endif
+    return status;
+}
+
+static const void *get_extension(const char *id) {
+    static const pare_backend_profile profile = {sizeof profile, profile_run};
+    return strcmp(id, PARE_BACKEND_PROFILE) == 0 ? &profile : NULL;
+}
+
 static const pare_backend backend = {
     .struct_size = sizeof backend,
     .id = "wrong_chain",
@@ -201,6 +225,7 @@ static const pare_backend backend = {
     .executable_destroy = executable_destroy,
     .executable_info = executable_info,
     .run = run,
+    .get_extension = get_extension,
 };
 static const pare_backend *const backends[] = {&backend};
 

@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <pare/ext/observe.h>
+#include <pare/ext/profile.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -149,6 +150,44 @@ static uint64_t seed_step(void) {
     return (uint64_t)step;
 }
 
+enum { MAX_KERNELS = 1024 };
+
+struct told {
+    int32_t n_kernels, last, n_before; /* of kernel -1 */
+    int32_t n_done[MAX_KERNELS];
+};
+
+static void note_done(void *context, int32_t kernel) {
+    struct told *told = context;
+    assert_in_range(kernel + 1, 0, told->n_kernels);
+    assert_true(kernel == -1 || kernel == told->last + 1 ||
+                (kernel == 0 && told->last == told->n_kernels - 1)); /* the next chunk */
+    told->last = kernel;
+    told->n_before += kernel == -1;
+    if (kernel >= 0) {
+        told->n_done[kernel]++;
+    }
+}
+
+/* A run that tells of its kernels gives the bits of others, and tells of each, in order. */
+static void check_profile(const struct subject *subject, void *exe, const float *images, int32_t n,
+                          const float *wanted, size_t bytes) {
+    static struct told told;
+    float output[MAX_BATCH * MAX_CLASSES];
+    const pare_executable_info *info;
+    const pare_backend_profile *profile = subject->backend->get_extension(PARE_BACKEND_PROFILE);
+    assert_non_null(profile);
+    assert_int_equal(subject->backend->executable_info(exe, &info), PARE_OK);
+    assert_in_range(info->n_kernels, 1, MAX_KERNELS);
+    told = (struct told){.n_kernels = info->n_kernels, .last = -1};
+    assert_int_equal(profile->run(exe, images, n, output, note_done, &told), PARE_OK);
+    assert_memory_equal(output, wanted, bytes);
+    assert_int_equal(told.last, info->n_kernels - 1);
+    for (int32_t k = 0; k < info->n_kernels; k++) {
+        assert_int_equal(told.n_done[k], told.n_done[0]); /* once for each chunk */
+    }
+}
+
 /* Runs on any batch, threads and order of tasks give the bits that observed values have. */
 static void check_runs(const struct maker *m, const struct subject *subject, struct test_host *host,
                        void *exe, const float *images, struct naive_value (*naive)[256],
@@ -183,6 +222,9 @@ static void check_runs(const struct maker *m, const struct subject *subject, str
         struct seen seen = {m, naive[0], given, n, 0, seed};
         assert_int_equal(observe->run(exe, images, n, output, note_value, &seen), PARE_OK);
         assert_memory_equal(output, first, bytes);
+        host->in_run = 1;
+        check_profile(subject, exe, images, n, first, bytes);
+        host->in_run = 0;
         outcome->n_codes_seen = seen.n_codes;
         for (int32_t i = 0; i < n; i++) {
             naive_run_on(&m->graph, images + i * per_image, given[i], wanted);

@@ -20,6 +20,8 @@ HOSTILE = ('x(bits=1)"><script>alert(1)</script><img src=http://evil.example/ on
            "' onfocus='alert(3) | [a](javascript:alert(4)) `b` @team <!-- ]]> \x01\x7f")
 LAYERS = ('[{"name":"conv1","bits":8,"weights":150,"nonzero":150,"macs":288000},'
           '{"name":"</text><script>","bits":8,"weights":5000,"nonzero":500,"macs":500000}]')
+TIMES = ('[{"name":"input","kernel":"k","ns":100},{"name":"conv1","kernel":"ref_conv2d_i8","ns":3000,'
+         '"fused":["bn1","<b>relu"]},{"name":"</text><script>","kernel":"k","ns":6000},{"name":"(other)","ns":900}]')
 VOID = {"meta", "input", "br"}
 
 
@@ -77,12 +79,20 @@ def whole_page():
     rows.append(records.row(20, pipeline="fp32", top1_simulated="", ratio="", arm_id="0" * 15 + "f"))
     rows.append(records.row(21, status="failed", error="it crashed in conv1", top1="", median_ns=""))
     records.write("a.csv", [dict(row, layers_json=LAYERS) for row in rows])
+    text = " ".join(Page(report("a.csv")).words)
+    check("the backend does not tell it" in text and "layer_times_json is empty" in text, "no word of missing times")
+    records.write("a.csv", [dict(row, layers_json=LAYERS, layer_times_json=TIMES) for row in rows])
     page = is_safe(report("a.csv"), "a page")
     text = " ".join(" ".join(page.words).split())
     for words in ["lenet5-mnist on mnist", "22 arms of 11 trials: 21 measured", "1 failed or unsupported",
                   "Smallest file at most 0.5 points", "it crashed in conv1", "A processor", "no PMU",
-                  "Time per layer is not in the records", "0123456789abcdef", "mean of 2 seeds"]:
+                  "0123456789abcdef", "mean of 2 seeds", "conv1 + bn1, <b>relu", "3.00 µs", "30.0 %", "all else",
+                  "1.00 µs", "10.0 %"]:
         check(words in text, f"'{words}' is not in the page")
+    check("layer_times_json is empty" not in text, "says that times are missing")
+    marked = report("a.csv", "--format", "md", out="r.md")
+    check("| conv1 \\+ bn1, &#60;b&#62;relu | 8 | 150 | 0.0 % | 288 k | 3.00 µs | 30.0 % |" in marked,
+          "no times of layers in the Markdown")
     marks = [attrs for tag, attrs in page.elements if tag == "a" and attrs.get("class") == "pt"]
     check(len(marks) > 20 and all(attrs["aria-label"] and "href" in attrs for attrs in marks), f"{len(marks)} marks")
     check(sum(tag == "figure" for tag, _ in page.elements) >= 6, "figures are missing")
@@ -93,9 +103,9 @@ def hostile_cells():
     rows = [records.row(k) for k in range(6)]
     for k, row in enumerate(rows):
         for name in row:
-            if not re.fullmatch(r"[-0-9.eE]*", row[name]) and name not in ("status", "time_utc", "layers_json"):
+            if not re.fullmatch(r"[-0-9.eE]*", row[name]) and name not in ("status", "time_utc", "layers_json", "layer_times_json"):
                 row[name] = HOSTILE
-        row.update(status=("ok", HOSTILE)[k == 5], layers_json=LAYERS, diverging_layer=HOSTILE, time_utc=HOSTILE,
+        row.update(status=("ok", HOSTILE)[k == 5], layers_json=LAYERS, layer_times_json=TIMES, diverging_layer=HOSTILE, time_utc=HOSTILE,
                    top1_simulated="0.5", disturbed=HOSTILE, counters_status=HOSTILE, ratio_arm_id=HOSTILE)
     records.write("a.csv", rows)
     with open("a.csv", "rb") as file:
@@ -142,6 +152,9 @@ def odd_records():
     wrong = records.row(0, top1="nan", median_ns="inf", bytes_file="many", layers_json="[1, {", seed="x")
     zero = records.row(1, bytes_file="0", median_ns="0", top1="0", ratio="0", layers_json='[{"name":"a"}]')
     fractions = records.row(2, seed="1.5", threads="-0.25", batch="1e300", fallback_ops="0.5", macs_executed="1e-300")
+    times = [records.row(k, layers_json=LAYERS, layer_times_json=text) for k, text in enumerate((
+        "[1]", "{}", '[{"name":1,"ns":1}]', '[{"name":"a","ns":-1}]', '[{"name":"a","ns":1e300}]', "[" * 3000,
+        '[{"name":"conv1","ns":1,"fused":3}]', '[{"name":"conv1","ns":1,"fused":[3]}]', '[{"name":"conv1","ns":0}]'))]
     wild = [records.row(k, n_samples="0", top1=("-3", "5e300")[k], median_ns="1e308", bytes_file="1e-300", ratio="-1",
                         ratio_ci_lo="2", aa_ratio_ci_lo="3", macs_dense="-1", layers_json=LAYERS.replace("150", "1e99"))
             for k in range(2)]
@@ -149,7 +162,7 @@ def odd_records():
                          median_ci_lo_ns="", median_ci_hi_ns="1e99", ratio_ci_hi="") for k in range(2)]
     perfect = [records.row(k, top1="1", top1_ci_lo="1", top1_ci_hi="1", top1_simulated="1") for k in range(2)]
     for what, rows in {"ids only": [only_ids], "no status": [dict(empty, schema_version="1")], "no figures": [wrong],
-                       "zeros": [zero], "fractions": [fractions], "wild": wild, "close": close, "perfect": perfect,
+                       "zeros": [zero], "fractions": [fractions], "times of layers": times, "wild": wild, "close": close, "perfect": perfect,
                        "all at once": [only_ids, wrong, zero, fractions] + wild + close + perfect,
                        "failed": [records.row(0, status="failed", error="no")]}.items():
         records.write("odd.csv", rows)
@@ -209,7 +222,8 @@ def bad_input():
 def scale():
     """10,000 rows: under 2 s of processor time and 200 MB."""
     rows = [records.full_row(k, top1=str(0.5 + (k * 7919 % 10000) / 20100), bytes_file=str(100000 + k * 104729 % 1000003),
-                             median_ns=str(10000 + k % 997), median_ci_lo_ns="", median_ci_hi_ns="", layers_json=LAYERS) for k in range(10000)]
+                             median_ns=str(10000 + k % 997), median_ci_lo_ns="", median_ci_hi_ns="", layers_json=LAYERS,
+                             layer_times_json=TIMES) for k in range(10000)]
     records.write("many.csv", rows)
     code = ("import os,resource,sys\n"
             "status = os.spawnv(os.P_WAIT, sys.argv[1], sys.argv[1:])\n"

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* One arm: which inputs and which executables its queries see, in each state of the caches. */
+/* One arm: which inputs and which executables its queries see, in each state of the caches, and
+ * where its time goes. */
 #include "experiment/arm.h"
 #include "experiment/trial.h"
 #include "model_fixtures.h"
 
+#include <jansson.h>
 #include <math.h>
+#include <pare/ext/profile.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -144,6 +147,121 @@ static void states_of_the_caches_are_measured(void **state) {
     }
 }
 
+/* ---- times of layers ---- */
+
+static pare_status measure(const struct fixture *f, struct deployment *dep, struct error *err,
+                           struct record *rec) {
+    struct arm_request request = {.subject = dep,
+                                  .graph = &f->model->graph,
+                                  .images = f->images,
+                                  .n_images = N_IMAGES,
+                                  .samples_per_query = 1,
+                                  .threads = 1,
+                                  .profile = PROFILE_QUICK,
+                                  .macs_dense = 266200};
+    return arm_measure(&request, err, rec);
+}
+
+/* The entry of a layer, or NULL. */
+static json_t *layer_called(json_t *list, const char *name) {
+    for (size_t k = 0; k < json_array_size(list); k++)
+        if (strcmp(json_string_value(json_object_get(json_array_get(list, k), "name")), name) == 0)
+            return json_array_get(list, k);
+    return NULL;
+}
+
+/* The times of all layers and of what is between them are that of a query. On a busy machine the
+ * two may be measured in different minutes' weather: one of three tries is enough. */
+static void layers_add_up(void **state) {
+    const struct fixture *f = *state;
+    double share = 0;
+    for (int attempt = 0; attempt < 3 && !(share > 0.8 && share < 1.3); attempt++) {
+        struct deployment *dep = deploy(f);
+        struct record rec = {0};
+        struct error err = {0};
+        if (measure(f, dep, &err, &rec) != PARE_OK)
+            fail_msg("%s", err.text);
+        json_t *list = json_loads(record_get(&rec, COL_layer_times_json), 0, NULL);
+        assert_non_null(list);
+        assert_int_equal(json_array_size(list), dep->info->n_kernels + 1);
+        double sum = 0;
+        for (size_t k = 0; k < json_array_size(list); k++)
+            sum += json_real_value(json_object_get(json_array_get(list, k), "ns"));
+        share = sum / atof(record_get(&rec, COL_median_ns));
+        /* 235,200 of 266,200 multiplications are in the first layer, relu and flatten with it. */
+        json_t *fc1 = layer_called(list, "fc1"), *other = layer_called(list, "(other)");
+        assert_non_null(fc1);
+        assert_non_null(other);
+        assert_true(json_real_value(json_object_get(fc1, "ns")) > 0.5 * sum);
+        assert_string_equal(json_string_value(json_object_get(fc1, "kernel")), "ref_linear_f32");
+        json_t *fused = json_object_get(fc1, "fused");
+        assert_string_equal(json_string_value(json_array_get(fused, 0)), "relu1");
+        json_decref(list);
+        record_clear(&rec);
+        deployment_destroy(dep);
+    }
+    print_message("layers add up to %.3f of the median\n", share);
+    assert_true(share > 0.8 && share < 1.3);
+}
+
+static pare_status tells_nothing(void *executable, const float *images, int32_t n, float *output,
+                                 pare_kernel_done done, void *context) {
+    (void)executable, (void)images, (void)n, (void)output;
+    done(context, -1);
+    return PARE_OK;
+}
+
+static pare_status tells_too_much(void *executable, const float *images, int32_t n, float *output,
+                                  pare_kernel_done done, void *context) {
+    (void)executable, (void)images, (void)n, (void)output;
+    done(context, 99);
+    return PARE_OK;
+}
+
+static pare_backend_profile wrong_profile;
+
+static const void *get_wrong_profile(const char *id) {
+    return strcmp(id, PARE_BACKEND_PROFILE) == 0 ? &wrong_profile : NULL;
+}
+
+static const void *get_nothing(const char *id) {
+    (void)id;
+    return NULL;
+}
+
+/* An extension that does not keep its word is an error; one that is missing leaves the cell empty.
+ */
+static void wrong_profiles_are_told(void **state) {
+    const struct fixture *f = *state;
+    const struct {
+        pare_backend_profile profile;
+        const char *message; /* NULL: none */
+    } cases[] = {
+        {{sizeof wrong_profile, tells_nothing},
+         "backend ref: did not tell that kernel 0 (ref_linear_f32) ran"},
+        {{sizeof wrong_profile, tells_too_much}, "backend ref: told of kernel 99, has 0.."},
+        {{sizeof wrong_profile, NULL}, "extension pare.backend.profile/1 has no run"},
+        {{sizeof(uint32_t), tells_nothing}, "extension pare.backend.profile/1 has no run"},
+        {{0}, NULL},
+    };
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        struct deployment *dep = deploy(f);
+        struct record rec = {0};
+        struct error err = {0};
+        pare_backend backend = *dep->backend;
+        backend.get_extension = cases[k].message ? get_wrong_profile : get_nothing;
+        wrong_profile = cases[k].profile;
+        dep->backend = &backend;
+        pare_status status = measure(f, dep, &err, &rec);
+        if (cases[k].message && (status == PARE_OK || !strstr(err.text, cases[k].message)))
+            fail_msg("case %zu: \"%s\"", k, err.text);
+        assert_int_equal(status == PARE_OK, !cases[k].message);
+        assert_string_equal(record_get(&rec, COL_layer_times_json), "");
+        record_clear(&rec);
+        deployment_destroy(dep);
+    }
+}
+
 static void names_parse(void **state) {
     static const char *const names[] = {"hot", "cold-weights", "cold-all"};
     enum cache_state cache = CACHE_COLD_ALL;
@@ -209,6 +327,8 @@ int main(void) {
         TEST(too_many_copies_are_refused),
         cmocka_unit_test(rotation_is_past_the_caches),
         TEST(states_of_the_caches_are_measured),
+        TEST(layers_add_up),
+        TEST(wrong_profiles_are_told),
         cmocka_unit_test(names_parse),
         cmocka_unit_test(scenarios_say_how_many_samples),
         cmocka_unit_test(ids_of_default_arms_stay),

@@ -5,6 +5,7 @@
 #include "core/rng.h"
 
 #include <math.h>
+#include <pare/ext/profile.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,19 +102,84 @@ pare_status compiled_open(struct compiled *e, const struct params *params,
     return compile(e, graph, out);
 }
 
+static void set_guard(const struct compiled *e, float *output, int32_t n) {
+    memset(output, GUARD_BYTE, (size_t)(n * e->n_classes + OUTPUT_GUARD) * sizeof *output);
+}
+
+static void look_at_guard(const struct compiled *e, const float *output, int32_t n,
+                          const char *call) {
+    const unsigned char *guard = (const unsigned char *)(output + (ptrdiff_t)n * e->n_classes);
+    for (size_t k = 0; k < OUTPUT_GUARD * sizeof *output; k++)
+        if (guard[k] != GUARD_BYTE && !e->watch->misuse[0])
+            snprintf(e->watch->misuse, sizeof e->watch->misuse,
+                     "%s writes beyond its output of %d x %d", call, n, e->n_classes);
+}
+
 pare_status compiled_run(struct compiled *e, const float *images, int32_t n, float *output,
                          struct outcome *out) {
-    float *end = output + (ptrdiff_t)n * e->n_classes;
-    memset(output, GUARD_BYTE, (size_t)(n * e->n_classes + OUTPUT_GUARD) * sizeof *output);
+    set_guard(e, output, n);
     atomic_store(&e->watch->in_hot, 1);
     pare_status status =
         CALL(e, out, "run", e->entry->backend->run(e->executable, images, n, output));
     atomic_store(&e->watch->in_hot, 0);
-    const unsigned char *guard = (const unsigned char *)end;
-    for (size_t k = 0; k < OUTPUT_GUARD * sizeof *output; k++)
-        if (guard[k] != GUARD_BYTE && !e->watch->misuse[0])
-            snprintf(e->watch->misuse, sizeof e->watch->misuse,
-                     "run writes beyond its output of %d x %d", n, e->n_classes);
+    look_at_guard(e, output, n, "run");
+    return status;
+}
+
+/* What a backend tells of its kernels. */
+struct told_kernels {
+    int32_t n, wrong; /* one that there is not, else 0 */
+    uint8_t *is_done; /* (n) */
+};
+
+static void kernel_done(void *context, int32_t kernel) {
+    struct told_kernels *t = context;
+    if (kernel < -1 || kernel >= t->n)
+        t->wrong = kernel;
+    else if (kernel >= 0)
+        t->is_done[kernel] = 1;
+}
+
+static void judge_profile(struct compiled *e, const struct told_kernels *t, int is_same) {
+    const uint8_t *missing = memchr(t->is_done, 0, (size_t)t->n);
+    if (t->wrong)
+        snprintf(e->odd, sizeof e->odd, "profile tells of kernel %d, of 0..%d", t->wrong, t->n - 1);
+    else if (missing)
+        snprintf(e->odd, sizeof e->odd, "profile does not tell that kernel %d (%.80s) is done",
+                 (int)(missing - t->is_done), e->info->kernels[missing - t->is_done]->kernel);
+    else if (!is_same)
+        snprintf(e->odd, sizeof e->odd, "profile gives another result than run");
+}
+
+pare_status compiled_profile(struct compiled *e, const float *images, int32_t n,
+                             const float *wanted, struct outcome *out) {
+    const pare_backend *b = e->entry->backend;
+    const pare_backend_profile *ext =
+        b->get_extension ? b->get_extension(PARE_BACKEND_PROFILE) : NULL;
+    if (!ext)
+        return PARE_OK;
+    if (!PARE_HAS(ext, pare_backend_profile, run) || !ext->run) {
+        snprintf(e->odd, sizeof e->odd, "extension %s has no run", PARE_BACKEND_PROFILE);
+        return PARE_OK;
+    }
+    struct told_kernels heard = {.n = e->info->n_kernels};
+    size_t n_outputs = (size_t)(n * e->n_classes);
+    float *output = alloc_array(n_outputs + OUTPUT_GUARD, sizeof *output);
+    heard.is_done = alloc_array((size_t)heard.n, 1);
+    pare_status status = PARE_OK;
+    out->is_own = !output || !heard.is_done;
+    if (!out->is_own) {
+        set_guard(e, output, n);
+        atomic_store(&e->watch->in_hot, 1);
+        status = CALL(e, out, "profile",
+                      ext->run(e->executable, images, n, output, kernel_done, &heard));
+        atomic_store(&e->watch->in_hot, 0);
+        look_at_guard(e, output, n, "profile");
+        if (status == PARE_OK)
+            judge_profile(e, &heard, memcmp(output, wanted, n_outputs * sizeof *output) == 0);
+    }
+    free(output);
+    free(heard.is_done);
     return status;
 }
 

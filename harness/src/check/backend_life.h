@@ -39,6 +39,10 @@ pare_status compiled_open(struct compiled *e, const struct params *params,
  * backend writes there is misuse. */
 pare_status compiled_run(struct compiled *e, const float *images, int32_t n, float *output,
                          struct outcome *out);
+/* The same by extension pare.backend.profile/1; nothing happens without it. It is odd (e->odd) if
+ * the result is not `wanted` (n, n_classes) to the bit, or if not each kernel is told of. */
+pare_status compiled_profile(struct compiled *e, const float *images, int32_t n,
+                             const float *wanted, struct outcome *out);
 /* Fills what is left of the outcome. */
 void compiled_close(struct compiled *e, struct outcome *out);
 

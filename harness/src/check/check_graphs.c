@@ -93,6 +93,18 @@ static int agrees_with_itself(struct duel *d, struct compiled *e, struct outcome
     return ok;
 }
 
+/* Telling of kernels changes nothing. */
+static int agrees_when_profiled(struct duel *d, struct compiled *e, struct outcome *out) {
+    pare_status status = compiled_profile(e, d->images, BACKEND_BATCH, d->output, out);
+    if (status != PARE_OK)
+        case_fail(d->c, "profile: %s", out->err.text);
+    else if (out->is_own)
+        own(d, "out of memory");
+    else if (e->odd[0])
+        case_fail(d->c, "%s", e->odd);
+    return status == PARE_OK && !out->is_own && !e->odd[0];
+}
+
 /* 0 after a verdict. */
 static int run_subject(struct duel *d) {
     const struct subject *s = d->c->subject;
@@ -122,7 +134,7 @@ static int run_subject(struct duel *d) {
     else if (compiled_run(&e, d->images, BACKEND_BATCH, d->output, &out))
         case_fail(d->c, "run: %s", out.err.text);
     else
-        ok = agrees_with_itself(d, &e, &out);
+        ok = agrees_with_itself(d, &e, &out) && agrees_when_profiled(d, &e, &out);
     if (ok)
         snprintf(d->execution[1], sizeof d->execution[1], "%s", e.info->execution);
     compiled_close(&e, &out);

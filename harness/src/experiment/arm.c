@@ -61,18 +61,20 @@ static pare_status make_inputs(const struct arm_request *r, struct error *err,
     return PARE_OK;
 }
 
-pare_status arm_query(void *context, int64_t i) {
-    struct querier *q = context;
+const float *arm_inputs(struct querier *q, int64_t i) {
     struct inputs *inputs = q->inputs;
     int64_t block = (inputs->store ? inputs->turn++ : i) % inputs->n_blocks;
-    deployment_rotate(q->dep);
-    return deployment_run(q->dep, inputs->images + block * inputs->block_elems,
-                          q->request->samples_per_query, &q->err, q->output);
+    return inputs->images + block * inputs->block_elems;
 }
 
-/* Brings query i's inputs into the caches, from which the weights of other executables may have
- * driven them. */
-static void warm_inputs(void *context, int64_t i) {
+pare_status arm_query(void *context, int64_t i) {
+    struct querier *q = context;
+    const float *images = arm_inputs(q, i);
+    deployment_rotate(q->dep);
+    return deployment_run(q->dep, images, q->request->samples_per_query, &q->err, q->output);
+}
+
+void arm_warm_inputs(void *context, int64_t i) {
     enum { LINE_ELEMS = 64 / sizeof(float) };
     const struct inputs *inputs = ((struct querier *)context)->inputs;
     const volatile float *block = inputs->images + i % inputs->n_blocks * inputs->block_elems;
@@ -175,7 +177,7 @@ static void add_turn(struct turns *turns, struct querier *querier, size_t agains
         .query = arm_query,
         .samples_per_query = turns->request->samples_per_query,
         .against = against,
-        .prepare = turns->request->cache == CACHE_COLD_WEIGHTS ? warm_inputs : NULL,
+        .prepare = turns->request->cache == CACHE_COLD_WEIGHTS ? arm_warm_inputs : NULL,
     };
 }
 
@@ -243,6 +245,8 @@ pare_status arm_measure(const struct arm_request *r, struct error *err, struct r
                                  r->control ? &control : NULL, err, rec);
     if (status == PARE_OK)
         status = arm_count(&subject, err, rec);
+    if (status == PARE_OK)
+        status = arm_profile(&subject, err, rec);
     free(inputs.store);
     free(output);
     return status;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Measuring one arm: latency against a baseline in the same rounds, then counters in passes of
- * their own. Only ever called after the arm's output check has passed. */
+/* Measuring one arm: latency against a baseline in the same rounds, then counters and times of
+ * layers in passes of their own. Only ever called after the arm's output check has passed. */
 #ifndef EXPERIMENT_ARM_H
 #define EXPERIMENT_ARM_H
 
@@ -10,6 +10,7 @@ struct arm_request {
     struct deployment *subject;
     struct deployment *baseline; /* fp32 on the same backend and threads; NULL: no ratio */
     struct deployment *control;  /* subject compiled once more, for the A/A ratio; NULL: none */
+    const pare_graph *graph;     /* the subject's; NULL: its layers are not timed */
     const float *images;         /* (n_images,H,W,C): queries rotate through them */
     int64_t n_images;
     enum cache_state cache; /* other than hot: the deployments have copies that rotate */

@@ -26,7 +26,17 @@ struct querier {
 /* Query i of the struct querier at `context`; what went wrong is in its err. */
 pare_status arm_query(void *context, int64_t i);
 
+/* The images of query i; where they rotate, the next ones. */
+const float *arm_inputs(struct querier *q, int64_t i);
+
+/* Brings the inputs of query i of the struct querier at `context` into the caches, from which the
+ * weights of other executables may have driven them. */
+void arm_warm_inputs(void *context, int64_t i);
+
 /* Counters, in passes of their own, then energy; fills their columns. */
 pare_status arm_count(struct querier *subject, struct error *err, struct record *rec);
+
+/* Times of layers, in runs of their own, where the backend can tell; fills their column. */
+pare_status arm_profile(struct querier *subject, struct error *err, struct record *rec);
 
 #endif

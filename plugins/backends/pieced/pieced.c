@@ -3,6 +3,7 @@
 
 #include "show.h"
 
+#include <pare/ext/profile.h>
 #include <string.h>
 
 struct instance {
@@ -210,7 +211,20 @@ struct call {
     const float *images;
     float *output;
     int32_t n, n_pieces;
+    pare_kernel_done done; /* after each step, NULL: nobody is told */
+    void *context;
 };
+
+static struct call call_of(const struct executable *exe, const float *images, int32_t n,
+                           float *output) {
+    return (struct call){
+        .exe = exe,
+        .images = images,
+        .output = output,
+        .n = n,
+        .n_pieces = (n - 1) / exe->plan->max_batch + 1,
+    };
+}
 
 static int32_t n_samples_of(const struct call *call, int32_t piece) {
     const int32_t size = call->exe->plan->max_batch;
@@ -270,6 +284,9 @@ static int run_piece(const struct call *call, int32_t l, int32_t piece) {
     int status = 0;
     for (int32_t s = 0; status == 0 && s < exe->plan->n_steps; s++) {
         status = run_step(exe, l, images, (char *)output, s);
+        if (call->done != NULL) {
+            call->done(call->context, s);
+        }
     }
     if (!is_full) {
         memcpy(output_of(call, piece), output, (size_t)(n * exe->out_elems) * sizeof *output);
@@ -324,7 +341,7 @@ pare_status pieced_run(void *executable, const float *images, int32_t n, float *
     if (status != PARE_OK) {
         return status;
     }
-    struct call call = {exe, images, output, n, (n - 1) / exe->plan->max_batch + 1};
+    struct call call = call_of(exe, images, n, output);
     const int32_t n_lanes = exe->maker.n_lanes < call.n_pieces ? exe->maker.n_lanes : call.n_pieces;
     if (n_lanes == 1) {
         run_lane(&call, 0);
@@ -373,7 +390,7 @@ static pare_status observe_run(void *executable, const float *images, int32_t n,
     if (status != PARE_OK) {
         return status;
     }
-    struct call call = {exe, images, output, n, (n - 1) / exe->plan->max_batch + 1};
+    struct call call = call_of(exe, images, n, output);
     if (exe->library->enter != NULL) {
         exe->library->enter();
     }
@@ -390,10 +407,39 @@ static pare_status observe_run(void *executable, const float *images, int32_t n,
     return status;
 }
 
+/* All pieces on the first lane, one after the other. */
+static pare_status profile_run(void *executable, const float *images, int32_t n, float *output,
+                               pare_kernel_done done, void *context) {
+    const struct executable *exe = executable;
+    pare_status status = check_images(exe, images, n);
+    done(context, -1);
+    if (status != PARE_OK) {
+        return status;
+    }
+    struct call call = call_of(exe, images, n, output);
+    call.done = done;
+    call.context = context;
+    if (exe->library->enter != NULL) {
+        exe->library->enter();
+    }
+    int failure = 0;
+    for (int32_t p = 0; failure == 0 && p < call.n_pieces; p++) {
+        failure = run_piece(&call, 0, p);
+    }
+    return failure != 0 ? failed(exe, failure) : PARE_OK;
+}
+
 const void *pieced_get_extension(const char *id) {
     static const pare_backend_observe observe = {
         .struct_size = sizeof(pare_backend_observe),
         .run = observe_run,
     };
+    static const pare_backend_profile profile = {
+        .struct_size = sizeof(pare_backend_profile),
+        .run = profile_run,
+    };
+    if (strcmp(id, PARE_BACKEND_PROFILE) == 0) {
+        return &profile;
+    }
     return strcmp(id, PARE_BACKEND_OBSERVE) == 0 ? &observe : NULL;
 }

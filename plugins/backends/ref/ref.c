@@ -2,6 +2,7 @@
 #include "ref.h"
 #include "show.h"
 
+#include <pare/ext/profile.h>
 #include <string.h>
 
 struct executable {
@@ -442,11 +443,30 @@ static pare_status observe_run(void *executable, const float *images, int32_t n,
     return status;
 }
 
+static pare_status profile_run(void *executable, const float *images, int32_t n, float *output,
+                               pare_kernel_done done, void *context) {
+    const struct executable *exe = executable;
+    pare_status status = check_images(exe, images, n);
+    done(context, -1);
+    for (int32_t s = 0; status == PARE_OK && s < exe->n_steps; s++) {
+        run_step(exe, s, images, n, output);
+        done(context, s);
+    }
+    return status;
+}
+
 static const void *ref_get_extension(const char *id) {
     static const pare_backend_observe observe = {
         .struct_size = sizeof(pare_backend_observe),
         .run = observe_run,
     };
+    static const pare_backend_profile profile = {
+        .struct_size = sizeof(pare_backend_profile),
+        .run = profile_run,
+    };
+    if (strcmp(id, PARE_BACKEND_PROFILE) == 0) {
+        return &profile;
+    }
     return strcmp(id, PARE_BACKEND_OBSERVE) == 0 ? &observe : NULL;
 }
 

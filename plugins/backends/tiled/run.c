@@ -3,6 +3,7 @@
 #include "show.h"
 #include "tiled.h"
 
+#include <pare/ext/profile.h>
 #include <string.h>
 
 /* Tasks that each thread gets of a step of a single image, so that a late one does not hold up the
@@ -250,10 +251,35 @@ static pare_status observe_run(void *executable, const float *images, int32_t n,
     return status;
 }
 
+/* Chunks in turn, the steps of each shared by the threads as those of a single image are. */
+static pare_status profile_run(void *executable, const float *images, int32_t n, float *output,
+                               pare_kernel_done done, void *context) {
+    const struct tiled_executable *exe = executable;
+    pare_status status = check_images(exe, images, n);
+    int32_t most = exe->plan.low.max_batch;
+    done(context, -1);
+    for (int32_t i = 0; status == PARE_OK && i < n; i += most) {
+        struct chunk chunk = chunk_at(exe, images, output, i, n - i < most ? n - i : most, 0);
+        chunk.shared = exe->host->n_threads(exe->host) > 1;
+        for (int32_t s = 0; s < exe->n_steps; s++) {
+            run_step(&chunk, s);
+            done(context, s);
+        }
+    }
+    return status;
+}
+
 const void *tiled_get_extension(const char *id) {
     static const pare_backend_observe observe = {
         .struct_size = sizeof(pare_backend_observe),
         .run = observe_run,
     };
+    static const pare_backend_profile profile = {
+        .struct_size = sizeof(pare_backend_profile),
+        .run = profile_run,
+    };
+    if (strcmp(id, PARE_BACKEND_PROFILE) == 0) {
+        return &profile;
+    }
     return strcmp(id, PARE_BACKEND_OBSERVE) == 0 ? &observe : NULL;
 }
