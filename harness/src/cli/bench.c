@@ -4,8 +4,19 @@
 #include "core/alloc.h"
 #include "experiment/experiment.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* The null control, "1.001 [0.998, 1.004]": what a comparison of two such rows cannot tell from
+ * nothing. */
+static void make_control(const struct record *rec, char text[128]) {
+    const char *ratio = record_get(rec, COL_aa_ratio), *lo = record_get(rec, COL_aa_ratio_ci_lo);
+    text[0] = '\0';
+    if (ratio[0] && lo[0])
+        snprintf(text, 128, "%.3f [%.3f, %.3f]", strtod(ratio, NULL), strtod(lo, NULL),
+                 strtod(record_get(rec, COL_aa_ratio_ci_hi), NULL));
+}
 
 /* The column `pipeline` holds the precision here: that is the pipeline of a benchmark. */
 static const struct view_column bench_view[] = {
@@ -29,6 +40,10 @@ static const struct view_column bench_view[] = {
     {NULL, COL_first_ns, NULL, NULL, NULL},
     {NULL, COL_latency_n, NULL, NULL, NULL},
     {NULL, COL_cv, NULL, NULL, NULL},
+    {">A/A", -1, NULL, make_control, NULL},
+    {NULL, COL_aa_ratio, NULL, NULL, NULL},
+    {NULL, COL_aa_ratio_ci_lo, NULL, NULL, NULL},
+    {NULL, COL_aa_ratio_ci_hi, NULL, NULL, NULL},
     {">samples/s", COL_throughput_ips, cli_format_short, NULL, NULL},
     {NULL, COL_macs_dense, NULL, NULL, NULL},
     {">peak GMAC/s", COL_peak_gmacs, cli_format_short, NULL, NULL},
@@ -52,6 +67,7 @@ static const struct view_column bench_view[] = {
     {NULL, COL_energy_uj, NULL, NULL, NULL},
     {NULL, COL_energy_method, NULL, NULL, NULL},
     {NULL, COL_counters_json, NULL, NULL, NULL},
+    {NULL, COL_layer_times_json, NULL, NULL, NULL},
 };
 
 static pare_status read_options(const struct cli *cli, struct error *err,
@@ -103,7 +119,8 @@ static int bench_all(struct cli *cli, const struct model *model, const struct re
     if (n > 0) {
         exit_status = exit_status == CLI_DONE ? CLI_DONE : CLI_FAILED;
         if (cli_print_rows(cli, rows, n, bench_view, sizeof bench_view / sizeof *bench_view, 0,
-                           &err) != PARE_OK)
+                           &err) != PARE_OK ||
+            (cli_has(cli, "layers") && cli_print_layers(cli, rows, n, &err) != PARE_OK))
             exit_status = cli_fail(cli, &err);
     }
     for (size_t k = 0; k < n; k++)

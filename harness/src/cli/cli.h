@@ -121,6 +121,11 @@ pare_status cli_print_rows(const struct cli *cli, const struct record *rows, siz
 /* The column confusion_json as a table of its own, after an empty line. */
 pare_status cli_print_confusion(const struct cli *cli, const char *json, struct error *err);
 
+/* The column layer_times_json of rows, for people: a table of its own, after an empty line.
+ * Programs have it in each row: nothing for csv and json. */
+pare_status cli_print_layers(const struct cli *cli, const struct record *rows, size_t n,
+                             struct error *err);
+
 /* Formatting for people; "" when the cell is empty. */
 void cli_format_percent(const char *cell, char text[32]); /* 0.9912 -> "99.12 %" */
 void cli_format_bytes(const char *cell, char text[32]);   /* 431080 -> "431.1 kB" */

@@ -49,11 +49,13 @@ static const struct flag bench_flags[] = {
      "tlb, stall, model, kernel, PAPI events. Shown in csv and json.",
      0},
     {"profile", "quick|default|mlperf", "How long to time; default: default.", 0},
+    {"layers", NULL, "Also the time of each layer. In csv and json it always is.", 0},
     {"seed", "N", "Seed of inputs, and of weights for a network by name; default: 1.", 0},
     END};
 static const char *const bench_examples[] = {
     "pare bench --model resnet20 --input 3x32x32",
     "pare bench --model lenet5-mnist --precision int8 --backend ref,auto --threads 2",
+    "pare bench --model lenet5-mnist --precision int8 --layers",
     "pare bench --model lenet5 --cache cold-weights --profile quick",
     NULL,
 };

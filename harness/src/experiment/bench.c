@@ -59,7 +59,7 @@ struct bench {
     float *images;
     struct topology *topo, *cores; /* all, and those that may be used */
     struct pool *pool;
-    struct deployment *dep;
+    struct deployment *deps[2]; /* the subject, and the same once more: the null control */
 };
 
 static pare_status prepare(struct bench *b, const struct model *model, const struct registry *reg,
@@ -83,26 +83,31 @@ static pare_status prepare(struct bench *b, const struct model *model, const str
         return err->status;
     if (topology_create(err, &b->topo) != PARE_OK ||
         topology_of_kind(b->topo, options->cores, err, &b->cores) != PARE_OK ||
-        pool_create(options->threads, b->cores, err, &b->pool) != PARE_OK ||
-        deployment_create(&b->model->graph, reg, options->backend, options->isa, samples, b->pool,
-                          err, &b->dep) != PARE_OK)
+        pool_create(options->threads, b->cores, err, &b->pool) != PARE_OK)
         return err->status;
+    const pare_graph *graphs[2] = {&b->model->graph, &b->model->graph};
+    for (int k = 0; k < 2; k++) {
+        if (deployment_create(graphs[k], reg, options->backend, options->isa, samples, b->pool, err,
+                              &b->deps[k]) != PARE_OK)
+            return err->status;
+    }
     if (options->cache == CACHE_HOT)
         return PARE_OK;
-    const pare_graph *graph = &b->model->graph;
-    return deployment_add_copies(&b->dep, &graph, 1, options->isa,
+    return deployment_add_copies(b->deps, graphs, 2, options->isa,
                                  arm_rotation_bytes(options->cache, b->topo), err);
 }
 
 static pare_status measure(struct bench *b, const struct model *model, const struct registry *reg,
                            const struct bench_options *options, int32_t samples, struct error *err,
                            struct record *rec) {
-    if (deployment_check(b->dep, &b->model->graph, reg, b->images, samples < 8 ? samples : 8,
+    if (deployment_check(b->deps[0], &b->model->graph, reg, b->images, samples < 8 ? samples : 8,
                          err) != PARE_OK)
         return err->status;
     struct model_counts counts;
     model_count(model, &counts);
-    struct arm_request request = {.subject = b->dep,
+    struct arm_request request = {.subject = b->deps[0],
+                                  .control = b->deps[1],
+                                  .graph = &b->model->graph,
                                   .images = b->images,
                                   .n_images = N_SEEDED_IMAGES,
                                   .cache = options->cache,
@@ -114,7 +119,7 @@ static pare_status measure(struct bench *b, const struct model *model, const str
                                   .macs_dense = counts.macs_dense,
                                   .events = options->counters,
                                   .n_events = options->n_counters};
-    fill_execution(rec, b->dep);
+    fill_execution(rec, b->deps[0]);
     record_set(rec, COL_binding, pool_binding(b->pool));
     if (fill_size(rec, b->model, model, err) != PARE_OK)
         return err->status;
@@ -148,7 +153,8 @@ pare_status experiment_bench(const struct model *model, const struct registry *r
         record_set(rec, COL_core_kind, topology_kind_name(options->cores));
         fill_profile(rec, options->profile);
     }
-    deployment_destroy(b.dep);
+    deployment_destroy(b.deps[0]);
+    deployment_destroy(b.deps[1]);
     pool_destroy(b.pool);
     topology_destroy(b.cores);
     topology_destroy(b.topo);
