@@ -42,3 +42,27 @@ cmp root/usr/share/man/man1/pare.1 packages/_CPack_Packages/Linux/TGZ/pare-*/sha
 [ -z "$(find root -not -perm -444)" ]
 echo "Depends:" $(names Depends)
 echo "Suggests:" $(names Suggests)
+
+# A comparator whose library is not installed: listed with the reason, an error for who asks for it, silence for others.
+pare=root/usr/bin/pare
+unset PARE_HOME PARE_PLUGIN_PATH
+echo 'int none(void) { return 0; }' >none.c
+echo 'int none(void); int uses(void) { return none(); }' >lacking.c
+cc -shared -fPIC none.c -Wl,-soname,libnone.so.7 -o libnone.so
+cc -shared -fPIC lacking.c -L. -lnone -o root/usr/lib/pare/plugins/lacking.so
+$pare list backends --format csv >list 2>err
+grep -q '^lacking,,,0,,"needs libnone.so.7, which is not installed",/' list || fail "$(cat list)"
+grep -q '^ref,' list || fail "$(cat list)"
+$pare env --format csv 2>>err | grep -q '^backends,lacking,no,"needs libnone.so.7' || fail "env"
+[ ! -s err ] || fail "$(cat err)"
+for command in "describe lacking" "bench --model lenet5-glyphs --backend lacking"; do
+    status=0
+    $pare $command >out 2>err || status=$?
+    [ $status -eq 2 ] && grep -q ': backend lacking: needs libnone.so.7, which is not installed$' err ||
+        fail "$command: exit status $status: $(cat err)"
+done
+# In a folder of the user's it is warned of.
+mkdir -m 755 mine
+mv root/usr/lib/pare/plugins/lacking.so mine
+PARE_PLUGIN_PATH=mine $pare list methods >out 2>err
+grep -q 'warning: plugin mine/lacking.so: needs libnone.so.7, which is not installed' err || fail "$(cat err)"

@@ -93,6 +93,11 @@ static void say_backends(struct report *r, const struct registry *reg) {
         else
             say(r, "backends", entry->backend->id, probe.reason, "%s", "no");
     }
+    for (size_t k = 0; k < registry_n_rejects(reg); k++) {
+        const struct plugin_reject *reject = registry_reject(reg, k);
+        if (reject->lacks_library)
+            say(r, "backends", reject->name, reject->reason, "%s", "no");
+    }
 }
 
 static void say_datasets(struct report *r) {

@@ -74,6 +74,12 @@ static int list_backends(const struct cli *cli, const struct registry *reg) {
                                b->doc, probe.reason, entry->path};
         add(&list, cells);
     }
+    for (size_t k = 0; k < registry_n_rejects(reg); k++) {
+        const struct plugin_reject *reject = registry_reject(reg, k);
+        const char *cells[] = {reject->name, NULL, NULL, "0", NULL, reject->reason, reject->path};
+        if (reject->lacks_library)
+            add(&list, cells);
+    }
     return finish(cli, &list);
 }
 
@@ -352,7 +358,7 @@ static int describe(const struct cli *cli, const struct plugin_entry *entry) {
 }
 
 int describe_command(struct cli *cli) {
-    struct error err, ignored;
+    struct error err, other;
     struct registry *reg;
     const struct plugin_entry *entry = NULL;
     const char *id = cli->args[0];
@@ -361,7 +367,9 @@ int describe_command(struct cli *cli) {
     pare_status status = registry_find_method(reg, id, &err, &entry);
     if (status && strcmp(id, "auto") != 0)
         /* When neither is known, the message about methods stands: it names the nearest one. */
-        status = registry_find_backend(reg, id, &ignored, &entry);
+        status = registry_find_backend(reg, id, &other, &entry);
+    if (status == PARE_E_UNSUPPORTED)
+        err = other;
     int result = status ? cli_fail(cli, &err) : describe(cli, entry);
     registry_destroy(reg);
     return result;

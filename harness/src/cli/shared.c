@@ -38,8 +38,11 @@ pare_status cli_registry(const struct cli *cli, struct error *err, struct regist
         registry_destroy(reg);
         return status;
     }
-    for (size_t k = 0; k < registry_n_rejects(reg); k++)
-        cli_warn(cli, "%s", registry_reject(reg, k)->reason);
+    for (size_t k = 0; k < registry_n_rejects(reg); k++) {
+        const struct plugin_reject *reject = registry_reject(reg, k);
+        if (!reject->lacks_library)
+            cli_warn(cli, "plugin %s: %s", reject->path, reject->reason);
+    }
     *out = reg;
     return PARE_OK;
 }

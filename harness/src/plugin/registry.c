@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "plugin/registry.h"
 #include "core/alloc.h"
-#include "core/child.h"
 #include "core/file.h"
 #include "plugin/descriptor.h"
-#include "plugin/elf.h"
 #include "plugin/host.h"
+#include "plugin/open.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -13,7 +12,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_ENTRIES 1024
@@ -76,6 +74,7 @@ void registry_destroy(struct registry *reg) {
     for (size_t k = 0; k < reg->n_rejects; k++) {
         free((void *)(uintptr_t)reg->rejects[k].path);
         free((void *)(uintptr_t)reg->rejects[k].reason);
+        free((void *)(uintptr_t)reg->rejects[k].name);
     }
     free(reg->entries);
     free(reg->loaded);
@@ -153,89 +152,6 @@ static pare_status add_plugin(struct registry *reg, const pare_plugin *plugin, c
     return status;
 }
 
-static pare_status open_plugin(const char *path, struct error *err, void **handle,
-                               const pare_plugin **plugin) {
-    pare_status status = elf_check(path, err);
-    if (status < 0) {
-        return status;
-    }
-    void *opened = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!opened) {
-        return error_set(err, PARE_E_ABI, "cannot be loaded: %s", dlerror());
-    }
-    void *symbol = dlsym(opened, "pare_plugin_entry");
-    const pare_plugin *(*entry)(void) = NULL;
-    memcpy(&entry, &symbol, sizeof entry); /* ISO C has no cast from object to function pointer */
-    status = symbol ? descriptor_check(entry(), err)
-                    : error_set(err, PARE_E_ABI,
-                                "exports no symbol pare_plugin_entry: it is not a pare plugin");
-    if (status < 0) {
-        dlclose(opened);
-        return status;
-    }
-    *handle = opened;
-    *plugin = entry();
-    return PARE_OK;
-}
-
-/* ---- what is not pare's own ---- */
-
-static int is_trusted(void) {
-    const char *trust = getenv("PARE_TRUST_PLUGIN_PATH");
-    return trust && strcmp(trust, "1") == 0;
-}
-
-static pare_status not_trusted(const char *what, struct error *err) {
-    return error_set(err, PARE_E_STATE,
-                     "%s is writable by everybody, who could put any code there: chmod o-w it, or "
-                     "say --trust-plugin-path",
-                     what);
-}
-
-/* May others put code where this file lies? `path` is canonical. In a folder with the sticky bit,
- * as /tmp, they cannot replace the file. */
-static pare_status check_writers(const char *path, struct error *err) {
-    struct stat file, dir;
-    char *folder = alloc_printf("%s", path);
-    if (!folder) {
-        return no_memory(err);
-    }
-    *strrchr(folder, '/') = '\0';
-    int has_file = stat(path, &file) == 0;
-    int has_dir = stat(folder[0] ? folder : "/", &dir) == 0;
-    free(folder);
-    if (!has_file || !has_dir) {
-        return error_set(err, PARE_E_IO, "cannot be opened: %s", strerror(errno));
-    }
-    if (file.st_mode & S_IWOTH) {
-        return not_trusted("the file", err);
-    }
-    return (dir.st_mode & S_IWOTH) && !(dir.st_mode & S_ISVTX) ? not_trusted("its folder", err)
-                                                               : PARE_OK;
-}
-
-static pare_status trial_body(void *arg, struct child *child, struct error *err) {
-    void *handle = NULL;
-    const pare_plugin *plugin = NULL;
-    (void)child;
-    pare_status status = open_plugin(arg, err, &handle, &plugin);
-    if (status == PARE_OK) {
-        dlclose(handle);
-    }
-    return status;
-}
-
-/* Opens the file in a process of its own first: constructors and the entry may crash or hang. */
-static pare_status try_plugin(char *path, struct error *err) {
-    const struct child_options options = {.timeout_s = 20, .memory_bytes = (int64_t)1 << 30};
-    enum child_end end;
-    pare_status status = child_run(&options, trial_body, path, NULL, NULL, err, &end);
-    if (status < 0 && end != CHILD_RETURNED && end != CHILD_REFUSED) {
-        error_prefix(err, "it cannot even be loaded");
-    }
-    return status;
-}
-
 static pare_status load_canonical(struct registry *reg, char *take_path, struct error *err) {
     void *handle = NULL;
     const pare_plugin *plugin = NULL;
@@ -245,13 +161,8 @@ static pare_status load_canonical(struct registry *reg, char *take_path, struct 
         return no_memory(err);
     }
     reg->loaded = grown;
-    pare_status status = reg->is_own || is_trusted() ? PARE_OK : check_writers(take_path, err);
-    if (status == PARE_OK && !reg->is_own) {
-        status = try_plugin(take_path, err);
-    }
-    if (status == PARE_OK) {
-        status = open_plugin(take_path, err, &handle, &plugin);
-    }
+    pare_status status = reg->is_own ? open_plugin(take_path, err, &handle, &plugin)
+                                     : open_foreign(take_path, err, &handle, &plugin);
     if (status == PARE_OK) {
         status = add_plugin(reg, plugin, take_path, err);
     }
@@ -266,11 +177,11 @@ static pare_status load_canonical(struct registry *reg, char *take_path, struct 
     return PARE_OK;
 }
 
-pare_status registry_load(struct registry *reg, const char *path, struct error *err) {
+static pare_status load(struct registry *reg, const char *path, struct error *err) {
     char *canonical = realpath(path, NULL); /* dlopen would search for a name without a slash */
     if (!canonical) {
         return error_set(err, errno == ENOENT ? PARE_E_NOT_FOUND : PARE_E_IO,
-                         "plugin %s: cannot be opened: %s", path, strerror(errno));
+                         "cannot be opened: %s", strerror(errno));
     }
     for (size_t k = 0; k < reg->n_loaded; k++) {
         if (strcmp(reg->loaded[k].path, canonical) == 0) {
@@ -278,7 +189,11 @@ pare_status registry_load(struct registry *reg, const char *path, struct error *
             return PARE_OK;
         }
     }
-    pare_status status = load_canonical(reg, canonical, err);
+    return load_canonical(reg, canonical, err);
+}
+
+pare_status registry_load(struct registry *reg, const char *path, struct error *err) {
+    pare_status status = load(reg, path, err);
     if (status < 0) {
         error_prefix(err, "plugin %s", path);
     }
@@ -287,7 +202,7 @@ pare_status registry_load(struct registry *reg, const char *path, struct error *
 
 /* ---- scanning ---- */
 
-static pare_status remember_reject(struct registry *reg, const char *path, const char *reason,
+static pare_status remember_reject(struct registry *reg, const char *path, const struct error *why,
                                    struct error *err) {
     struct plugin_reject *grown = alloc_resize(reg->rejects, reg->n_rejects + 1, sizeof *grown);
     if (!grown) {
@@ -295,13 +210,17 @@ static pare_status remember_reject(struct registry *reg, const char *path, const
     }
     reg->rejects = grown;
     char *path_copy = alloc_printf("%s", path);
-    char *reason_copy = alloc_printf("%s", reason);
-    if (!path_copy || !reason_copy) {
+    char *reason_copy = alloc_printf("%s", why->text);
+    const char *base = strrchr(path, '/') + 1; /* of a path that scan_one joined */
+    char *name = alloc_printf("%.*s", (int)(strlen(base) - strlen(".so")), base);
+    if (!path_copy || !reason_copy || !name) {
         free(path_copy);
         free(reason_copy);
+        free(name);
         return no_memory(err);
     }
-    reg->rejects[reg->n_rejects++] = (struct plugin_reject){path_copy, reason_copy};
+    reg->rejects[reg->n_rejects++] = (struct plugin_reject){
+        path_copy, reason_copy, name, reg->is_own && why->status == PARE_E_UNSUPPORTED};
     return PARE_OK;
 }
 
@@ -322,9 +241,9 @@ static pare_status scan_one(struct registry *reg, const char *folder, const char
     if (!path) {
         return no_memory(err);
     }
-    pare_status status = registry_load(reg, path, &reason);
+    pare_status status = load(reg, path, &reason);
     if (status < 0) {
-        status = remember_reject(reg, path, reason.text, err);
+        status = remember_reject(reg, path, &reason, err);
     }
     free(path);
     return status;
@@ -332,10 +251,8 @@ static pare_status scan_one(struct registry *reg, const char *folder, const char
 
 pare_status registry_scan(struct registry *reg, const char *folder, struct error *err) {
     struct dirent **items = NULL;
-    struct stat info;
-    if (!reg->is_own && !is_trusted() && stat(folder, &info) == 0 && (info.st_mode & S_IWOTH)) {
-        not_trusted("it", err);
-        return error_prefix(err, "plugin folder %s", folder);
+    if (!reg->is_own && open_check_folder(folder, err) < 0) {
+        return err->status;
     }
     int n = scandir(folder, &items, is_shared_object, by_name);
     if (n < 0) {
@@ -458,6 +375,12 @@ static pare_status find(const struct registry *reg, int methods, const char *id,
         }
     }
     const char *kind = methods ? "method" : "backend";
+    for (size_t k = 0; k < reg->n_rejects; k++) {
+        if (reg->rejects[k].lacks_library && strcmp(reg->rejects[k].name, id) == 0) {
+            return error_set(err, PARE_E_UNSUPPORTED, "%s %s: %s", kind, id,
+                             reg->rejects[k].reason);
+        }
+    }
     const char *near = nearest_name(id, names, n);
     if (near) {
         return error_set(err, PARE_E_NOT_FOUND, "unknown %s \"%s\"; did you mean \"%s\"?", kind, id,

@@ -60,11 +60,16 @@ const struct plugin_entry *registry_entry(const struct registry *reg, size_t k);
 struct plugin_reject {
     const char *path;
     const char *reason;
+    const char *name; /* of the file, without .so */
+    /* It is pare's own, and only lacks a library that is not installed: nothing to warn of, but to
+     * list. pare's own files are named after the method or backend in them. */
+    int lacks_library;
 };
 size_t registry_n_rejects(const struct registry *reg);
 const struct plugin_reject *registry_reject(const struct registry *reg, size_t k);
 
-/* By id; the error names the nearest id. Backend "auto" is the usable one with the highest score;
+/* By id; the error names the nearest id, or is PARE_E_UNSUPPORTED and names the library that pare's
+ * own plugin of that name lacks. Backend "auto" is the usable one with the highest score;
  * of equals, the one loaded first. */
 pare_status registry_find_method(const struct registry *reg, const char *id, struct error *err,
                                  const struct plugin_entry **out);
