@@ -16,7 +16,7 @@ import sys
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 INCLUDE = os.path.join(TOP, "harness/include")
 HEADERS = ["plugin.h", "param.h", "tensor.h", "graph.h", "method.h", "ext/calibrate.h", "ext/gradients.h",
-           "ext/train.h", "backend.h", "ext/observe.h", "ext/profile.h",
+           "ext/norm.h", "ext/train.h", "backend.h", "ext/observe.h", "ext/profile.h",
            "ext/topology.h", "ext/tensors.h"]
 MARK = re.compile(r"\[(main|any|hot)\]")
 

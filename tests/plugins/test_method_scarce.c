@@ -22,6 +22,8 @@ static const struct pruner_case {
     {"dns", "sparsity=0.5"},
     {"lottery", "sparsity=0.5 rewind=0"},
     {"nm", ""},
+    {"filter", "fraction=0.5 criterion=taylor"},
+    {"filter", "fraction=0.5 compact=false"},
 };
 
 static pare_status see_gradients(const struct loaded *l, struct model *m) {

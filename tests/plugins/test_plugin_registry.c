@@ -169,6 +169,9 @@ static void test_half_extension(void **state) {
     assert_string_equal(err.text,
                         "method other: extension pare.method.gradients/1: begin, observe or "
                         "end is NULL");
+    assert_int_equal(load_and_create("half_norm", &err), PARE_E_ABI);
+    assert_non_null(strstr(err.text, "extension pare.method.norm/1 has"));
+    assert_non_null(strstr(err.text, "n_batches not NULL"));
 }
 
 /* ---- files that are no plugins for this machine ---- */

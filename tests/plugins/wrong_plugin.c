@@ -3,6 +3,7 @@
 #include <pare/backend.h>
 #include <pare/ext/calibrate.h>
 #include <pare/ext/gradients.h>
+#include <pare/ext/norm.h>
 #include <pare/method.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -35,16 +36,18 @@ static pare_status apply(void *instance, const pare_graph *graph) {
 static const pare_method_calibrate half = {.struct_size = sizeof half};
 static const pare_method_gradients half_gradients = {.struct_size = sizeof half_gradients};
 
+static const pare_method_norm half_norm = {.struct_size = sizeof half_norm};
+
 static const void *get_extension(const char *id) {
+    const void *const tables[] = {&half, &half_gradients, &half_norm};
 #ifdef VARIANT_HALF_EXTENSION
-    (void)half_gradients;
-    return strcmp(id, PARE_METHOD_CALIBRATE) == 0 ? &half : NULL;
+    return strcmp(id, PARE_METHOD_CALIBRATE) == 0 ? tables[0] : NULL;
 #elif defined(VARIANT_HALF_GRADIENTS)
-    (void)half;
-    return strcmp(id, PARE_METHOD_GRADIENTS) == 0 ? &half_gradients : NULL;
+    return strcmp(id, PARE_METHOD_GRADIENTS) == 0 ? tables[1] : NULL;
+#elif defined(VARIANT_HALF_NORM)
+    return strcmp(id, PARE_METHOD_NORM) == 0 ? tables[2] : NULL;
 #else
-    (void)half_gradients;
-    (void)half;
+    (void)tables;
     (void)id;
     return NULL;
 #endif

@@ -2,8 +2,8 @@
 /* A method: something that changes a model (a quantizer, a pruner). The host treats one step of a
  * pipeline in this order:
  *     create -> [calibrate: begin, observe..., end] -> [gradients: begin, observe..., end]
- *            -> apply -> [train: begin, ..., end] -> [calibrate_after: begin, observe..., end]
- *            -> destroy
+ *            -> apply -> [norm: n_batches] -> [train: begin, ..., end]
+ *            -> [calibrate_after: begin, observe..., end] -> destroy
  * Calibration and passes over gradients run if the method has that extension; training, if it has
  * that extension and the step's `epochs` is not 0. After the step the host verifies what every step
  * so far has established (masked weights are 0, codes in range, scales finite). */

@@ -104,6 +104,17 @@ static pare_status create(struct living *living, struct error *err) {
     return status;
 }
 
+/* Statistics are the host's matter; here it is only seen that the question has an answer. */
+static pare_status ask_batches(struct living *living, struct error *err) {
+    note_enter(living->life->note, living->life->entry->owner, "n_batches");
+    int32_t n = living->norm->n_batches(living->self, life_graph(living));
+    note_leave(living->life->note);
+    return n >= 0
+               ? PARE_OK
+               : error_set(err, PARE_E_PLUGIN,
+                           "asks for batch norm statistics over %d batches, wanted 0 or more", n);
+}
+
 pare_status life_begin(struct life *life, struct error *err, struct living *out) {
     const pare_method *method = life->entry->method;
     *out = (struct living){.life = life, .method = method};
@@ -112,6 +123,7 @@ pare_status life_begin(struct life *life, struct error *err, struct living *out)
     out->calibrate = extension(method, PARE_METHOD_CALIBRATE);
     out->calibrate_after = extension(method, PARE_METHOD_CALIBRATE_AFTER);
     out->gradients = extension(method, PARE_METHOD_GRADIENTS);
+    out->norm = extension(method, PARE_METHOD_NORM);
     out->train = extension(method, PARE_METHOD_TRAIN);
     pare_status status = make_images(out, err);
     if (status == PARE_OK)
@@ -122,6 +134,8 @@ pare_status life_begin(struct life *life, struct error *err, struct living *out)
         status = life_gradients(out, err);
     if (status == PARE_OK && method->apply)
         status = CALL(out, "apply", method->apply(out->self, life_graph(out)));
+    if (status == PARE_OK && out->norm)
+        status = ask_batches(out, err);
     if (status == PARE_OK && out->train && !life->skips_training)
         status = life_begin_training(out, err);
     if (status != PARE_OK)

@@ -10,6 +10,7 @@
 #include "plugin/params.h"
 
 #include <pare/ext/gradients.h>
+#include <pare/ext/norm.h>
 
 enum { LIFE_N_MODELS = 3, LIFE_BATCH = 8, LIFE_STEPS = 4 };
 
@@ -52,6 +53,7 @@ struct living {
     const pare_method_calibrate *calibrate_after;
     const pare_method_calibrate *observing; /* the one that is seeing values now */
     const pare_method_gradients *gradients;
+    const pare_method_norm *norm;
     const pare_method_train *train;
     float *images; /* (LIFE_BATCH, model's input) */
 };

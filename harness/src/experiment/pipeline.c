@@ -10,6 +10,7 @@
 #include "train/train.h"
 
 #include <jansson.h>
+#include <pare/ext/norm.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@ struct step {
     const pare_method_calibrate *calibrate; /* NULL: the method has no such extension */
     const pare_method_calibrate *calibrate_after;
     const pare_method_gradients *gradients;
+    const pare_method_norm *norm;
     const pare_method_train *train;
     struct params *params;
 };
@@ -47,6 +49,7 @@ static pare_status resolve_step(const struct step_spec *spec, const struct regis
     step->calibrate = extension(method, PARE_METHOD_CALIBRATE);
     step->calibrate_after = extension(method, PARE_METHOD_CALIBRATE_AFTER);
     step->gradients = extension(method, PARE_METHOD_GRADIENTS);
+    step->norm = extension(method, PARE_METHOD_NORM);
     step->train = extension(method, PARE_METHOD_TRAIN);
     struct param_table tables[MAX_TABLES];
     size_t n = 0;
@@ -260,6 +263,29 @@ static pare_status see_gradients(struct step_run *run, struct error *err) {
     return gradients_run(run->step->gradients, run->inst, &env, run->model, err);
 }
 
+/* ---- statistics of batch norms ---- */
+
+static int has_batch_norm(const pare_graph *graph) {
+    for (int32_t i = 0; i < graph->n_nodes; i++) {
+        if (graph->nodes[i]->op == PARE_OP_BATCH_NORM)
+            return 1;
+    }
+    return 0;
+}
+
+static pare_status reestimate_norms(struct step_run *run, struct error *err) {
+    const struct pipeline_env *env = run->env;
+    instance_enter(run->inst, "n_batches");
+    const int32_t n = run->step->norm->n_batches(run->self, &run->model->graph);
+    note(run, PARE_OK, "n_batches");
+    if (n < 0)
+        return error_set(err, PARE_E_PLUGIN,
+                         "asks for batch norm statistics over %d batches, wanted 0 or more", n);
+    if (n == 0 || !has_batch_norm(&run->model->graph))
+        return PARE_OK;
+    return train_reestimate_batch_norm(run->model, env->ds, n, env->seed, env->pool, err);
+}
+
 /* ---- training hooks: from the trainer's to the plugin's ---- */
 
 static int is_selected(const struct step_run *run, int32_t node) {
@@ -392,6 +418,8 @@ static pare_status do_stages(struct step_run *run, struct error *err) {
         if (status != PARE_OK)
             return status;
     }
+    if (step->norm && reestimate_norms(run, err) != PARE_OK)
+        return err->status;
     if (trains(step) && train_step(run, err) != PARE_OK)
         return err->status;
     return step->calibrate_after ? calibrate(run, step->calibrate_after, err) : PARE_OK;

@@ -78,6 +78,9 @@ static void fill_subject(struct build *b) {
     const pare_param_value *sparsity = pipeline_param(t->pipeline, "sparsity");
     if (sparsity && sparsity->f >= 0) /* -1: asked for in another way */
         record_set_real(rec, COL_sparsity_requested, sparsity->f);
+    const pare_param_value *macs = pipeline_param(t->pipeline, "macs");
+    if (macs && macs->f >= 0)
+        record_set_real(rec, COL_sparsity_macs_requested, macs->f);
 }
 
 static pare_status simulate(struct build *b, struct error *err) {

@@ -5,6 +5,7 @@
 
 #include <pare/ext/calibrate.h>
 #include <pare/ext/gradients.h>
+#include <pare/ext/norm.h>
 #include <pare/ext/train.h>
 #include <stdio.h>
 #include <string.h>
@@ -224,6 +225,15 @@ static pare_status check_gradients(const pare_method_gradients *ext, struct erro
     return PARE_OK;
 }
 
+static pare_status check_norm(const pare_method_norm *ext, struct error *err) {
+    if (ext && (ext->struct_size < END_OF(pare_method_norm, n_batches) || !ext->n_batches)) {
+        return error_set(err, PARE_E_ABI, "extension %s has %u bytes, wanted at least %u, with %s",
+                         PARE_METHOD_NORM, ext->struct_size, END_OF(pare_method_norm, n_batches),
+                         "n_batches not NULL");
+    }
+    return PARE_OK;
+}
+
 static pare_status check_calibrate(const pare_method *method, const char *id, struct error *err) {
     const pare_method_calibrate *calibrate =
         method->get_extension ? method->get_extension(id) : NULL;
@@ -262,6 +272,10 @@ pare_status descriptor_check_extensions(const pare_method *method, struct error 
     if (!method->apply && !train) {
         return error_set(err, PARE_E_ABI, "has neither apply nor extension %s: it can do nothing",
                          PARE_METHOD_TRAIN);
+    }
+    if (method->get_extension &&
+        check_norm(method->get_extension(PARE_METHOD_NORM), err) != PARE_OK) {
+        return err->status;
     }
     return check_gradients(
         method->get_extension ? method->get_extension(PARE_METHOD_GRADIENTS) : NULL, err);
