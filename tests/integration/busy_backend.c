@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* A backend for tests of the measurement: `ref`, and after it busy work whose length is known. A
- * model with a mask (any pruned model) does BUSY_PERCENT more of it, and computes the same. */
+ * model with a mask (any pruned model) does BUSY_PERCENT more of it, with BUSY_ALL every model, and
+ * computes the same. BUSY_ROUNDS leaves another rounding mode behind. */
 #include "ref.h"
 
+#include <fenv.h>
 #include <stdlib.h>
 
 #ifndef BUSY_PERCENT
@@ -54,7 +56,10 @@ static pare_status busy_supports(void *instance, const pare_graph *graph, int32_
     return ref_backend.supports(((struct busy_instance *)instance)->ref, graph, node);
 }
 
-static int is_pruned(const pare_graph *graph) {
+static int does_more(const pare_graph *graph) {
+#ifdef BUSY_ALL
+    return 1;
+#endif
     for (int32_t i = 0; i < graph->n_weights; i++) {
         if (graph->weights[i]->mask)
             return 1;
@@ -69,7 +74,7 @@ static pare_status busy_compile(void *instance, const pare_graph *graph,
     if (!exe)
         return PARE_E_NOMEM;
     exe->host = busy->host;
-    exe->steps = is_pruned(graph) ? BUSY_STEPS / 100 * (100 + BUSY_PERCENT) : BUSY_STEPS;
+    exe->steps = does_more(graph) ? BUSY_STEPS / 100 * (100 + BUSY_PERCENT) : BUSY_STEPS;
     pare_status status = ref_backend.compile(busy->ref, graph, options, &exe->ref);
     if (status != PARE_OK) {
         busy->host->free(busy->host, exe);
@@ -100,6 +105,9 @@ static pare_status busy_run(void *executable, const float *images, int32_t n, fl
         x = x * 1664525u + 1013904223u;
         __asm__ volatile("" : "+r"(x));
     }
+#ifdef BUSY_ROUNDS
+    fesetround(FE_TOWARDZERO);
+#endif
     return status;
 }
 

@@ -4,11 +4,15 @@
 #include <pare/backend.h>
 #include <pare/method.h>
 
+#include <fenv.h>
+#include <locale.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static volatile int always = 1;
@@ -154,6 +158,97 @@ static void wander(const pare_host *host) {
         abort();
 }
 
+static void kill_self(const pare_host *host) {
+    (void)host;
+    raise(SIGKILL);
+}
+
+static void *exit_from(void *arg) {
+    (void)arg;
+    _exit(5);
+}
+
+static void exit_in_thread(const pare_host *host) {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, exit_from, NULL) != 0)
+        abort();
+    loop(host);
+}
+
+/* No signal but SIGKILL gets through. */
+static void ignore_signals(const pare_host *host) {
+    sigset_t all;
+    (void)host;
+    sigfillset(&all);
+    for (int k = 1; k < 32; k++)
+        signal(k, SIG_IGN);
+    sigprocmask(SIG_BLOCK, &all, NULL);
+}
+
+static void ignore_and_loop(const pare_host *host) {
+    ignore_signals(host);
+    loop(host);
+}
+
+static void handle_and_go_on(int number) {
+    (void)number;
+}
+
+/* A crash whose handler returns crashes again and again. */
+static void handle_crash(const pare_host *host) {
+    signal(SIGSEGV, handle_and_go_on);
+    segfault(host);
+}
+
+/* A small fork bomb: they live on, with copies of all that is open. */
+static void breed(const pare_host *host) {
+    (void)host;
+    for (int k = 0; k < 40; k++)
+        if (fork() == 0)
+            for (;;)
+                pause();
+}
+
+static void print_much(const pare_host *host) {
+    (void)host;
+    for (int k = 0; k < 100000; k++)
+        if (printf("{\"top1\": 1.0}, trial 3 of 7, epoch %d\n", k) < 0)
+            abort();
+    fflush(stdout);
+}
+
+static void map_memory(const pare_host *host) {
+    (void)host;
+    for (int k = 0; k < 512; k++) {
+        void *block =
+            mmap(NULL, 1 << 22, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        memset(block, 1, 1 << 22); /* MAP_FAILED, too */
+    }
+}
+
+static void round_up(const pare_host *host) {
+    (void)host;
+    fesetround(FE_UPWARD);
+}
+
+static void flush_to_zero(const pare_host *host) {
+    (void)host;
+#if defined(__x86_64__)
+    __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040u);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(UINT64_C(1) << 24));
+#endif
+}
+
+/* To one that writes 0,5, if the machine has any. */
+static void change_locale(const pare_host *host) {
+    static const char *const names[] = {"de_DE.UTF-8", "fr_FR.UTF-8", "de_DE", "fr_FR", "nl_NL"};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+        if (setlocale(LC_ALL, names[k]))
+            return;
+    host->log(host, PARE_LOG_WARN, "no locale with a decimal comma is here");
+}
+
 static const struct way {
     const char *name;
     void (*act)(const pare_host *host);
@@ -179,6 +274,17 @@ static const struct way {
     {"deadlock", lock_twice},
     {"in_thread", crash_in_thread},
     {"chdir", wander},
+    {"kill_self", kill_self},
+    {"exit_in_thread", exit_in_thread},
+    {"ignore_signals", ignore_signals},
+    {"ignore_and_loop", ignore_and_loop},
+    {"handle_crash", handle_crash},
+    {"breed", breed},
+    {"print", print_much},
+    {"map_memory", map_memory},
+    {"round_up", round_up},
+    {"flush_to_zero", flush_to_zero},
+    {"locale", change_locale},
     {"fail", NULL}, /* as it should: by a status */
 };
 

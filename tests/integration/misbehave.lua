@@ -5,8 +5,10 @@ local ways = {
   deaths = {
     "none", "segfault", "abort", "exit_0", "exit_3", "memory", "host_memory", "heap", "double_free", "stack",
     "close", "write", "kill_group", "divide", "fork", "in_thread", "chdir",
+    "kill_self", "exit_in_thread", "ignore_signals", "breed", "print", "map_memory", "round_up", "flush_to_zero",
+    "locale",
   },
-  hangs = { "loop", "stop", "end_thread", "deadlock" },
+  hangs = { "loop", "stop", "end_thread", "deadlock", "ignore_and_loop", "handle_crash" },
 }
 local part = pare.set.part or "deaths"
 

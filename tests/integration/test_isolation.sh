@@ -11,10 +11,27 @@ run() { # run PART FLAG...: exit status 1 is right
     [ "$rc" -eq 1 ] || { echo "$part: exit status $rc"; cat "$part.out"; exit 1; }
 }
 echo "== the kinds"
+mkdir locales
+if localedef -i de_DE -f UTF-8 locales/de_DE.UTF-8 >/dev/null 2>&1; then
+    export LOCPATH=$PWD/locales WITH_COMMA=1
+else
+    echo "SKIPPED: no locale with a decimal comma can be made here (Debian: locales); one way does nothing"
+fi
 run deaths --trial-memory 300
 run hangs --call-timeout 3
 run backends
 /usr/bin/python3 "$here/isolation.py" deaths.csv hangs.csv backends.csv
+
+echo "== a backend that rounds in another way"
+rc=0
+"$PARE" run "$here/slowdown.lua" --profile quick --set repeats=1 --quiet --out rounds.csv \
+    --plugin-path "$BUILD/tests/integration/busy_rounds.so" >rounds.out 2>&1 || rc=$?
+[ "$rc" -eq 1 ] && grep -q 'backend busy: left changed for the whole process: the rounding mode' rounds.csv
+
+echo "== what a plugin prints is no result"
+"$PARE" run "$here/misbehave.lua" --set part=deaths --filter print --profile quick --quiet --format csv \
+    --out print.csv --plugin-path "$BUILD/tests/integration/misbehave" >print.out 2>print.err
+[ "$(wc -l <print.out)" -eq 2 ] && [ "$(grep -c '"top1": 1.0' print.err)" -eq 100000 ]
 
 echo "== time in all"
 rm hangs.csv

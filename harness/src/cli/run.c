@@ -36,7 +36,9 @@ static void make_speed_up(const struct record *rec, char text[128]) {
 
 static void make_status(const struct record *rec, char text[128]) {
     const char *error = record_get(rec, COL_error);
-    snprintf(text, 128, "%s%s%s", record_get(rec, COL_status), error[0] ? ": " : "", error);
+    int n = snprintf(text, 128, "%s%s%s", record_get(rec, COL_status), error[0] ? ": " : "", error);
+    if (n >= 128)
+        memcpy(text + 124, "...", 4); /* the whole of it is in the file */
 }
 
 enum { VIEW_SEED = 1, VIEW_ARM = 2 }; /* places in run_view that may be left out */

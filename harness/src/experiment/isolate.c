@@ -94,6 +94,7 @@ static pare_status run_in_child(void *arg, struct child *child, struct error *er
     struct sender *s = arg;
     struct trial_env env = *s->env;
     s->child = child;
+    dup2(STDERR_FILENO, STDOUT_FILENO); /* what a plugin prints is no result */
     if (s->isolation->detach)
         s->isolation->detach(s->isolation->detach_arg);
     env.stage = send_stage;

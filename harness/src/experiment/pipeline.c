@@ -4,6 +4,7 @@
 #include "core/alloc.h"
 #include "core/file.h"
 #include "core/progress.h"
+#include "core/surroundings.h"
 #include "experiment/gradients.h"
 #include "experiment/samples.h"
 #include "experiment/tables.h"
@@ -440,9 +441,16 @@ static pare_status do_step(const struct step *step, size_t index, const struct p
     if (instance_create(step->entry, step->params, TABLE_METHOD, &inst_env, err, &run.inst) !=
         PARE_OK)
         return err->status;
+    struct surroundings before;
+    struct error changed;
+    surroundings_take(&before);
     run.self = instance_self(run.inst);
     pare_status status = do_stages(&run, err);
     instance_destroy(run.inst, NULL);
+    if (surroundings_restore(&before, &changed) != PARE_OK && status == PARE_OK) {
+        *err = changed;
+        return err->status;
+    }
     if (status != PARE_OK)
         return status;
     if (model_verify(model, err) != PARE_OK)

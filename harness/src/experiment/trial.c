@@ -4,6 +4,7 @@
 #include "core/alloc.h"
 #include "core/file.h"
 #include "core/rng.h"
+#include "core/surroundings.h"
 #include "experiment/arm.h"
 #include "experiment/base.h"
 #include "experiment/divergence.h"
@@ -331,24 +332,42 @@ static pare_status begin_stage(const struct build *b, enum trial_stage stage, in
     return b->env->stage ? b->env->stage(b->env->stage_arg, stage, arm, err) : PARE_OK;
 }
 
+/* Figures that a backend had computed or printed in its own way are no figures. */
+static pare_status check_surroundings(const struct build *b, const struct arm_spec *arm,
+                                      struct surroundings *before, struct error *err,
+                                      struct record *rec) {
+    if (surroundings_restore(before, err) == PARE_OK)
+        return PARE_OK;
+    record_clear(rec);
+    start_row(b, arm, rec);
+    return error_prefix(err, "backend %s", arm->backend);
+}
+
 static pare_status run_arm(struct build *b, int32_t arm_index, pare_status built,
                            const struct error *build_err, struct evaluated *last, trial_emit emit,
                            void *context, struct error *err) {
     const struct arm_spec *arm = &b->env->exp->arms[arm_index];
     struct record rec = {0};
     struct error arm_err = *build_err;
+    struct surroundings before;
     pare_status status = built;
     if (begin_stage(b, TRIAL_ACCURACY, arm_index, err) != PARE_OK)
         return err->status;
     start_row(b, arm, &rec);
+    surroundings_take(&before);
     if (status == PARE_OK)
         status = fill_arm_accuracy(b, arm, last, &arm_err, &rec);
     if (begin_stage(b, TRIAL_TIMING, arm_index, err) != PARE_OK) {
+        surroundings_restore(&before, &arm_err);
         record_clear(&rec);
         return err->status;
     }
     if (status == PARE_OK)
         status = measure_latency(b, arm, &arm_err, &rec);
+    if (status == PARE_OK)
+        status = check_surroundings(b, arm, &before, &arm_err, &rec);
+    else
+        surroundings_restore(&before, &(struct error){0});
     fill_outcome(&rec, status, arm_err.text);
     pare_status emitted = emit(context, &rec, err);
     record_clear(&rec);
