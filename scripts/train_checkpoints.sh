@@ -1,6 +1,7 @@
 #!/bin/sh
 # Trains the committed checkpoints anew and puts them into datasets/checkpoints/: all of them, or those
-# named. Needs a release build, and MNIST in $PARE_DATASETS or fetched (pare data fetch mnist).
+# named; resnet20-cifar10jpeg only by name. Needs a release build, and the data in $PARE_DATASETS or, MNIST,
+# fetched (pare data fetch mnist).
 # One seed gives the same files again on the same kind of CPU.
 set -eu
 cd "$(dirname "$0")/.."

@@ -25,7 +25,7 @@ local recipes = {
   },
   ["resnet20-cifar10jpeg"] = {
     model = "resnet20", dataset = "cifar10-jpeg", seed = 1,
-    train = { epochs = 30, lr = 0.2, weight_decay = 5e-4 },
+    train = { epochs = 80, lr = 0.2, weight_decay = 5e-4 },
   },
   ["lenet5-glyphs"] = {
     model = "lenet5", dataset = "glyphs", seed = 1,
