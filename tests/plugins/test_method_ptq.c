@@ -671,8 +671,8 @@ static void test_bad_parameters(void **state) {
            "method ptq: residual_bits: got 1, wanted 2..16 or 0 (as activation_bits)");
     refuse("percentile=40", "method ptq: percentile: got 40, wanted more than 50, or 0");
     refuse("momentum=1", "method ptq: momentum: got 1, wanted 0 <= momentum < 1");
-    refuse("observer=entropy", "observer: got \"entropy\", wanted one of "
-                               "minmax|moving_average|percentile|mse (method ptq)");
+    refuse("observer=range", "observer: got \"range\", wanted one of "
+                             "auto|minmax|moving_average|percentile|mse|entropy (method ptq)");
 }
 
 int main(void) {

@@ -88,11 +88,12 @@ pare_status post_init(const pare_host *host, const pare_param_value *const *valu
     post->activation_bits =
         (int)(v[POST_P_ACTIVATION_BITS]->i ? v[POST_P_ACTIVATION_BITS]->i : bits);
     post->residual_bits = (int)v[POST_P_RESIDUAL_BITS]->i;
-    post->rule.observer = (enum observer)range_parse_observer(v[POST_P_OBSERVER]->s);
+    const int observer = range_parse_observer(v[POST_P_OBSERVER]->s);
+    post->rule.observer = observer < 0 ? OBSERVER_MINMAX : (enum observer)observer; /* "auto" */
     post->rule.momentum = v[POST_P_MOMENTUM]->f;
     post->rule.percentile = v[POST_P_PERCENTILE]->f;
     post->rule.is_symmetric = strcmp(v[POST_P_SCHEME]->s, "symmetric") == 0;
-    post->weight_rule.is_per_channel = strcmp(v[POST_P_GRANULARITY]->s, "channel") == 0;
+    post->weight_rule.is_per_channel = strcmp(v[POST_P_GRANULARITY]->s, "tensor") != 0;
     post->weight_rule.is_mse = strcmp(v[POST_P_WEIGHT_OBSERVER]->s, "mse") == 0;
     return PARE_OK;
 }
@@ -139,6 +140,10 @@ static int value_bits(const struct post *post, const pare_graph *graph, int32_t 
 static struct range_rule rule_of(const struct post *post, const pare_graph *graph, int32_t v) {
     struct range_rule rule = post->rule;
     rule.bits = value_bits(post, graph, v);
+    if (v == 0 && rule.observer == OBSERVER_ENTROPY) {
+        rule.observer =
+            OBSERVER_MINMAX; /* a background of one colour is a spike in the histogram */
+    }
     if (rule.percentile == 0.0) {
         rule.percentile = rule.bits <= 4 ? 99.9 : 99.99;
     }
@@ -237,7 +242,7 @@ static pare_status count_values(const struct post *post, struct range *range, co
         }
         memset(range->bins, 0, bytes);
     }
-    range_count(range, value, n);
+    range_count(range, &post->rule, value, n);
     return PARE_OK;
 }
 
@@ -271,9 +276,7 @@ pare_status post_end(struct post *post, int is_needed, int32_t *again) {
         return post->host->fail(post->host, PARE_E_STATE,
                                 "calibration saw no values: it needs at least one image");
     }
-    const int needs_histogram =
-        post->rule.observer == OBSERVER_PERCENTILE || post->rule.observer == OBSERVER_MSE;
-    *again = post_wants_values(post) && needs_histogram && post->pass == 0;
+    *again = post_wants_values(post) && range_needs_bins(&post->rule) && post->pass == 0;
     post->pass++;
     post->n_calls = 0;
     return PARE_OK;

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "range.h"
+#include "entropy.h"
 #include "grid.h"
 
 #include <math.h>
 #include <string.h>
 
 int range_parse_observer(const char *name) {
-    static const char *const names[] = {"minmax", "moving_average", "percentile", "mse"};
-    for (int k = 0; k < 4; k++) {
+    static const char *const names[] = {"minmax", "moving_average", "percentile", "mse", "entropy"};
+    for (int k = 0; k < (int)(sizeof names / sizeof names[0]); k++) {
         if (strcmp(name, names[k]) == 0) {
             return k;
         }
@@ -45,12 +46,25 @@ static double bin_width(const struct range *range) {
     return (range->hi - range->lo) / RANGE_N_BINS;
 }
 
-void range_count(struct range *range, const float *values, int64_t n) {
-    double width = bin_width(range);
-    double per_width = width > 0.0 ? 1.0 / width : 0.0;
+int range_needs_bins(const struct range_rule *rule) {
+    return rule->observer == OBSERVER_PERCENTILE || rule->observer == OBSERVER_MSE ||
+           rule->observer == OBSERVER_ENTROPY;
+}
+
+static double largest_magnitude(const struct range *range) {
+    return fmax(fabs(range->lo), fabs(range->hi));
+}
+
+void range_count(struct range *range, const struct range_rule *rule, const float *values,
+                 int64_t n) {
+    const int is_entropy = rule->observer == OBSERVER_ENTROPY;
+    const int64_t n_bins = is_entropy ? ENTROPY_N_BINS : RANGE_N_BINS;
+    const double width = is_entropy ? largest_magnitude(range) / ENTROPY_N_BINS : bin_width(range);
+    const double per_width = width > 0.0 ? 1.0 / width : 0.0;
     for (int64_t i = 0; i < n; i++) {
-        double at = ((double)values[i] - range->lo) * per_width;
-        int64_t bin = at >= RANGE_N_BINS ? RANGE_N_BINS - 1 : at > 0.0 ? (int64_t)at : 0;
+        const double value = (double)values[i];
+        const double at = (is_entropy ? fabs(value) : value - range->lo) * per_width;
+        const int64_t bin = at >= (double)n_bins ? n_bins - 1 : at > 0.0 ? (int64_t)at : 0;
         range->bins[bin]++;
     }
     range->n_seen += n;
@@ -119,6 +133,19 @@ static void least_error(const struct range *range, const struct range_rule *rule
     *hi = clip[1];
 }
 
+/* The same clip of magnitudes for both ends. All codes of an affine grid lie on the one side of a
+ * value that has one side only, otherwise half of them. */
+static void least_divergence(const struct range *range, const struct range_rule *rule, double *lo,
+                             double *hi) {
+    const int has_one_side = *lo >= 0.0 || *hi <= 0.0;
+    const int bits = rule->is_symmetric || !has_one_side ? rule->bits - 1 : rule->bits;
+    const int n_levels = bits < 11 ? 1 << bits : ENTROPY_N_BINS;
+    const double clip =
+        largest_magnitude(range) / ENTROPY_N_BINS * (double)entropy_clip(range->bins, n_levels);
+    *lo = fmax(*lo, -clip);
+    *hi = fmin(*hi, clip);
+}
+
 void range_final(const struct range *range, const struct range_rule *rule, double *lo, double *hi) {
     double low = range->lo;
     double high = range->hi;
@@ -129,6 +156,9 @@ void range_final(const struct range *range, const struct range_rule *rule, doubl
     high = fmax(high, 0.0);
     if (rule->observer == OBSERVER_MSE && range->bins) {
         least_error(range, rule, &low, &high);
+    }
+    if (rule->observer == OBSERVER_ENTROPY && range->bins) {
+        least_divergence(range, rule, &low, &high);
     }
     *lo = low;
     *hi = high;

@@ -20,33 +20,37 @@ static double weight_error(const float *data, int64_t n, const struct grid *grid
     return sum;
 }
 
-/* An all-zero channel gets scale 1: any scale represents it. */
-static void scale_channel(void *arg, int64_t channel) {
-    const struct scaling *s = arg;
-    const float *data = s->data + channel * s->per_channel;
+float weight_scale_of(const float *data, int64_t n, int bits, int is_mse) {
     float largest = 0.0f; /* in float: GCC 12 for AArch64 crashes on the same loop in double */
-    for (int64_t i = 0; i < s->per_channel; i++) {
+    for (int64_t i = 0; i < n; i++) {
         largest = fmaxf(largest, fabsf(data[i]));
     }
-    double most = (double)largest;
-    struct grid best = grid_symmetric(-most, most, s->rule->bits);
-    if (s->rule->is_mse) {
-        double least = weight_error(data, s->per_channel, &best);
-        for (int k = GRID_N_CLIPS - 1; k >= 1; k--) {
-            double clip = most * k / GRID_N_CLIPS;
-            struct grid grid = grid_symmetric(-clip, clip, s->rule->bits);
-            double error = weight_error(data, s->per_channel, &grid);
-            if (error < least) {
-                least = error;
-                best = grid;
-            }
+    const double most = (double)largest;
+    struct grid best = grid_symmetric(-most, most, bits);
+    double least = is_mse ? weight_error(data, n, &best) : 0.0;
+    for (int k = GRID_N_CLIPS - 1; is_mse && k >= 1; k--) {
+        const double clip = most * k / GRID_N_CLIPS;
+        const struct grid grid = grid_symmetric(-clip, clip, bits);
+        const double error = weight_error(data, n, &grid);
+        if (error < least) {
+            least = error;
+            best = grid;
         }
     }
-    s->scale[channel] = best.scale;
+    return best.scale;
+}
+
+static void scale_channel(void *arg, int64_t channel) {
+    const struct scaling *s = arg;
+    s->scale[channel] = weight_scale_of(s->data + channel * s->per_channel, s->per_channel,
+                                        s->rule->bits, s->rule->is_mse);
 }
 
 pare_status weight_quantize(const pare_host *host, const pare_graph *graph, const pare_weight *w,
                             const struct weight_rule *rule) {
+    if (rule->group_size > 0) {
+        return weight_quantize_groups(host, graph, w, rule);
+    }
     const int64_t n_channels = rule->is_per_channel ? w->dims[0] : 1;
     float *scale = host->alloc(host, (size_t)n_channels * sizeof *scale);
     if (!scale) {

@@ -11,15 +11,34 @@
 
 #define MAX_BITS 16
 
-enum { P_BIAS_CORRECTION = POST_N_PARAMS, P_EQUALIZE, N_PARAMS };
+enum {
+    P_BIAS_CORRECTION = POST_N_PARAMS,
+    P_EQUALIZE,
+    P_GROUP_SIZE,
+    P_GROUP_BITS,
+    P_TARGET,
+    N_PARAMS
+};
 
 static const pare_param_desc params[N_PARAMS] = {
 #define POST_WEIGHT_BITS "2..16"
+#define POST_OBSERVER "auto"
+#define POST_MORE_OBSERVERS "auto|"
+#define POST_GRANULARITY "auto"
+#define POST_MORE_GRANULARITIES "auto|group|"
 #include "post_rows.inc"
     [P_BIAS_CORRECTION] = {"bias_correction", PARE_PARAM_BOOL, "", 0, 0, NULL, "false",
                            "whether biases take back the mean shift that rounding weights causes"},
     [P_EQUALIZE] = {"equalize", PARE_PARAM_BOOL, "", 0, 0, NULL, "false",
                     "whether channels between two layers are scaled to the same range in both"},
+    [P_GROUP_SIZE] = {"group_size", PARE_PARAM_INT, "weights", 2, 65536, NULL, "16",
+                      "weight_granularity group: weights of a channel that share a factor"},
+    [P_GROUP_BITS] = {"group_bits", PARE_PARAM_INT, "bits", 2, 8, NULL, "4",
+                      "weight_granularity group: width of a group's factor; a stored code is code "
+                      "times factor"},
+    [P_TARGET] =
+        {"target", PARE_PARAM_STRING, "", 0, 0, "any|x86|arm", "any",
+         "what auto means: any minmax and channel, x86 mse and channel, arm mse and tensor"},
 };
 
 struct ptq {
@@ -45,6 +64,21 @@ static pare_status check_both(const pare_host *host, const struct post *post, in
     return PARE_OK;
 }
 
+/* What "auto" stands for, as PyTorch's default configurations for x86 and for QNNPACK have it. */
+static void settle_auto(struct post *post, const pare_param_value *const *v) {
+    const int has_target = strcmp(v[P_TARGET]->s, "any") != 0;
+    if (has_target && strcmp(v[POST_P_OBSERVER]->s, "auto") == 0) {
+        post->rule.observer = OBSERVER_MSE;
+    }
+    if (strcmp(v[P_TARGET]->s, "arm") == 0 && strcmp(v[POST_P_GRANULARITY]->s, "auto") == 0) {
+        post->weight_rule.is_per_channel = 0;
+    }
+    if (strcmp(v[POST_P_GRANULARITY]->s, "group") == 0) {
+        post->weight_rule.group_size = (int)v[P_GROUP_SIZE]->i;
+        post->weight_rule.group_bits = (int)v[P_GROUP_BITS]->i;
+    }
+}
+
 static pare_status create(const pare_host *host, const pare_params *given, void **instance) {
     const pare_param_value *const *v = given->values;
     const int corrects_bias = v[P_BIAS_CORRECTION]->i != 0;
@@ -56,6 +90,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
     if (status < 0) {
         return status;
     }
+    settle_auto(&post, v);
     struct ptq *q = host->alloc(host, sizeof *q);
     if (!q) {
         return host->fail(host, PARE_E_NOMEM, "no memory for an instance");
