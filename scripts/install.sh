@@ -1,13 +1,16 @@
 #!/bin/sh
-# Installs the Debian packages that are missing: scripts/install.sh run|test
-# Reads scripts/packages.txt: the first part for building and running, below "# tests" for the tests.
+# Installs the Debian packages that are missing: scripts/install.sh run|test|all
+# Reads scripts/packages.txt: the first part for building and running, below "# tests" for the tests, below
+# "# large" for tests that are skipped without them.
 # Without the right to install, prints the one line to run, and fails.
 set -eu
 cd "$(dirname "$0")/.."
 mkdir -p build
 
-wanted=$(awk -v all="${1:-run}" '/^# tests/ && all != "test" { exit } /^[^#]/ { print $1 }' \
-    scripts/packages.txt)
+group=${1:-run}
+case $group in run | test | all) ;; *) echo "install.sh: got $group, wanted run, test or all" >&2; exit 2 ;; esac
+wanted=$(awk -v group="$group" '/^# tests/ && group == "run" { exit } /^# large/ && group != "all" { exit }
+    /^[^#]/ { print $1 }' scripts/packages.txt)
 missing=
 for package in $wanted; do
     state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)

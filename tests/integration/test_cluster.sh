@@ -1,5 +1,5 @@
 # The examples of scripts/cluster: a Slurm job array on two nodes, both of them on this machine, and GNU parallel.
-# Each is skipped where it is not installed (Debian: slurm-wlm, parallel).
+# Each is skipped where it is not installed (scripts/install.sh all).
 set -eu
 here=$PARE_HOME/tests/integration
 cp "$here/small.lua" sweep.lua
@@ -18,7 +18,7 @@ if command -v parallel >/dev/null && parallel --version | grep -q GNU; then
     equal parallel/all.csv
     n=$((n + 1))
 else
-    echo "SKIPPED: GNU parallel is not installed"
+    echo "SKIPPED: GNU parallel is not installed (scripts/install.sh all)"
 fi
 
 start_slurm() {
@@ -78,6 +78,6 @@ if command -v sbatch >/dev/null && command -v slurmctld >/dev/null && command -v
     equal slurm/all.csv
     n=$((n + 1))
 else
-    echo "SKIPPED: Slurm is not installed"
+    echo "SKIPPED: Slurm is not installed (scripts/install.sh all)"
 fi
 [ "$n" -gt 0 ] || exit 77

@@ -15,7 +15,7 @@ mkdir locales
 if localedef -i de_DE -f UTF-8 locales/de_DE.UTF-8 >/dev/null 2>&1; then
     export LOCPATH=$PWD/locales WITH_COMMA=1
 else
-    echo "SKIPPED: no locale with a decimal comma can be made here (Debian: locales); one way does nothing"
+    echo "SKIPPED: no locale with a decimal comma can be made here (scripts/install.sh all); one way does nothing"
 fi
 run deaths --trial-memory 300
 run hangs --call-timeout 3

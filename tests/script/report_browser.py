@@ -19,7 +19,7 @@ failures = Failures()
 check = failures.check
 browser = next((path for path in map(shutil.which, BROWSERS) if path), None)
 if not browser:
-    print("SKIPPED: no Chromium here (Debian: apt-get install chromium); the report was not opened in a browser")
+    print("SKIPPED: no Chromium here (scripts/install.sh all installs it); the report was not opened in a browser")
     sys.exit(SKIPPED)
 
 
