@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The method ptq driven with what a model computes from made-up images. Include after cmocka.h. */
+/* Methods that calibrate, driven with what a model computes from made-up images. Include after
+ * cmocka.h. */
 #ifndef TESTS_PLUGINS_PTQ_FIXTURES_H
 #define TESTS_PLUGINS_PTQ_FIXTURES_H
 
@@ -55,20 +56,35 @@ static inline void watch(struct model *m, network_visitor visit, void *context) 
     free(images);
 }
 
-/* The whole step. */
-static inline void ptq_step(struct model *m, const char *settings, const struct instance_env *env) {
-    struct error err = {PARE_OK, ""};
-    struct loaded q = load_method("ptq", "ptq", settings, env);
-    struct ptq_run run = {&q, m};
-    must(instance_status(q.made.inst, q.calibrate->begin(q.self, &m->graph), "begin", &err), &err);
-    for (int32_t again = 1; again;) {
-        watch(m, ptq_visit, &run);
-        must(instance_status(q.made.inst, q.calibrate->end(q.self, &m->graph, &again), "end", &err),
-             &err);
+/* The whole step; `err` has the method's message. */
+static inline pare_status try_calibrated(struct model *m, const char *method, const char *settings,
+                                         const struct instance_env *env, struct error *err) {
+    struct loaded q;
+    pare_status status = try_method(method, method, settings, env, err, &q);
+    if (status != PARE_OK) {
+        return status;
     }
-    must(apply_loaded(&q, m, &err), &err);
-    must(model_verify(m, &err), &err);
+    struct ptq_run run = {&q, m};
+    status = instance_status(q.made.inst, q.calibrate->begin(q.self, &m->graph), "begin", err);
+    for (int32_t again = 1; again && status == PARE_OK;) {
+        again = 0;
+        watch(m, ptq_visit, &run);
+        status =
+            instance_status(q.made.inst, q.calibrate->end(q.self, &m->graph, &again), "end", err);
+    }
+    status = status == PARE_OK ? apply_loaded(&q, m, err) : status;
     unload(&q);
+    return status == PARE_OK ? model_verify(m, err) : status;
+}
+
+static inline void calibrated_step(struct model *m, const char *method, const char *settings,
+                                   const struct instance_env *env) {
+    struct error err = {PARE_OK, ""};
+    must(try_calibrated(m, method, settings, env, &err), &err);
+}
+
+static inline void ptq_step(struct model *m, const char *settings, const struct instance_env *env) {
+    calibrated_step(m, "ptq", settings, env);
 }
 
 struct collected {

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_PASSES = 16 };
+enum { MAX_PASSES = 1000 };
 
 pare_status life_status(struct living *living, pare_status status, const char *call,
                         struct error *err) {

@@ -207,7 +207,7 @@ static pare_status observe_pass(struct step_run *run, struct network *net, const
     return PARE_OK;
 }
 
-enum { MAX_CALIBRATION_PASSES = 16, MAX_TRAININGS = 10000 };
+enum { MAX_CALIBRATION_PASSES = 10000, MAX_TRAININGS = 10000 };
 
 static pare_status observe_passes(struct step_run *run, const uint32_t *items, int64_t n,
                                   int32_t batch, struct error *err) {

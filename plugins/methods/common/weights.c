@@ -46,22 +46,33 @@ static void scale_channel(void *arg, int64_t channel) {
                                         s->rule->bits, s->rule->is_mse);
 }
 
+void weight_scales(const pare_host *host, const pare_weight *w, const struct weight_rule *rule,
+                   float *scale) {
+    const int64_t n_channels = weight_n_scales(rule, w);
+    struct scaling scaling = {rule, w->data, w->n_elems / n_channels, scale};
+    host->parallel_for(host, n_channels, scale_channel, &scaling);
+}
+
+pare_quant weight_quant(const struct weight_rule *rule, const pare_weight *w, const float *scale) {
+    const int32_t qmax = (1 << (rule->bits - 1)) - 1;
+    return (pare_quant){
+        rule->bits, -qmax, qmax, rule->is_per_channel ? 0 : -1, (int32_t)weight_n_scales(rule, w),
+        scale,      NULL};
+}
+
 pare_status weight_quantize(const pare_host *host, const pare_graph *graph, const pare_weight *w,
                             const struct weight_rule *rule) {
     if (rule->group_size > 0) {
         return weight_quantize_groups(host, graph, w, rule);
     }
-    const int64_t n_channels = rule->is_per_channel ? w->dims[0] : 1;
-    float *scale = host->alloc(host, (size_t)n_channels * sizeof *scale);
+    const int64_t n_scales = weight_n_scales(rule, w);
+    float *scale = host->alloc(host, (size_t)n_scales * sizeof *scale);
     if (!scale) {
         return host->fail(host, PARE_E_NOMEM, "%s: no memory for %lld scales", w->name,
-                          (long long)n_channels);
+                          (long long)n_scales);
     }
-    struct scaling scaling = {rule, w->data, w->n_elems / n_channels, scale};
-    host->parallel_for(host, n_channels, scale_channel, &scaling);
-    const int32_t qmax = (1 << (rule->bits - 1)) - 1;
-    const pare_quant quant = {rule->bits,          -qmax, qmax, rule->is_per_channel ? 0 : -1,
-                              (int32_t)n_channels, scale, NULL};
+    weight_scales(host, w, rule, scale);
+    const pare_quant quant = weight_quant(rule, w, scale);
     const pare_status status = host->set_weight_quant(host, graph, w->index, &quant, NULL);
     host->free(host, scale);
     return status;

@@ -14,6 +14,18 @@ struct weight_rule {
     int group_bits; /* of a group's factor */
 };
 
+/* One scale per output channel, or 1. */
+static inline int64_t weight_n_scales(const struct weight_rule *rule, const pare_weight *w) {
+    return rule->is_per_channel ? w->dims[0] : 1;
+}
+
+/* scale (weight_n_scales) by the rule, finite and > 0; a channel of zeros has 1. [main] */
+void weight_scales(const pare_host *host, const pare_weight *w, const struct weight_rule *rule,
+                   float *scale);
+
+/* The quantization with these scales, borrowed. */
+pare_quant weight_quant(const struct weight_rule *rule, const pare_weight *w, const float *scale);
+
 /* Symmetric codes, Krishnamoorthi 2018 (arXiv 1806.08342), section 2.2. [main] */
 pare_status weight_quantize(const pare_host *host, const pare_graph *graph, const pare_weight *w,
                             const struct weight_rule *rule);

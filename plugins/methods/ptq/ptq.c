@@ -195,7 +195,7 @@ static pare_status quantize_corrected(struct ptq *q, const pare_graph *graph,
     memcpy(before, w->data, bytes);
     pare_status status = quantize_weight(q, graph, w);
     if (status == PARE_OK) {
-        status = correction_apply(&q->correction, graph, w, before);
+        status = correction_apply(&q->correction, NULL, graph, w, before);
     }
     host->free(host, before);
     return status;

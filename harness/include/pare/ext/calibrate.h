@@ -29,7 +29,8 @@ typedef struct pare_method_calibrate {
     pare_status (*observe)(void *instance, const pare_graph *graph, int32_t node,
                            const float *value, int32_t n);
 
-    /* After each pass. *again = 1 asks for one more pass. [main] */
+    /* After each pass. *again = 1 asks for one more pass. May change weights, masks and
+     * quantizations, which the next pass shows, but not the nodes. [main] */
     pare_status (*end)(void *instance, const pare_graph *graph, int32_t *again);
 } pare_method_calibrate;
 

@@ -75,6 +75,10 @@ static struct window window_of(const pare_node *layer) {
                            layer->pad_w,    layer->dims[0],  layer->dims[1]};
 }
 
+static int64_t n_taps_of(const pare_node *layer) {
+    return layer->op == PARE_OP_CONV2D ? (int64_t)layer->kernel_h * layer->kernel_w : 1;
+}
+
 /* Mean over images and output places of what tap (ky, kx) meets in channel `channel`. */
 static double tap_mean(const struct value_mean *mean, const pare_node *in, const struct window *w,
                        int64_t tap, int64_t channel) {
@@ -94,11 +98,19 @@ static double tap_mean(const struct value_mean *mean, const pare_node *in, const
 }
 
 /* taps (KH,KW,C): the means that all output channels share. */
-static pare_status fill_taps(const struct correction *c, const pare_node *in,
-                             const pare_node *layer, int64_t n_taps, double *taps) {
+static pare_status fill_taps(const struct correction *c, const pare_graph *graph,
+                             const pare_node *layer, double *taps) {
+    const pare_node *in = graph->nodes[layer->inputs[0]];
     const struct value_mean *mean = &c->values[in->index];
     const struct window window = window_of(layer);
     const int64_t n_channels = in->dims[2];
+    const int64_t n_taps = n_taps_of(layer);
+    if (mean->n_images == 0) {
+        return c->host->fail(c->host, PARE_E_STATE,
+                             "%s: no calibration values: set calibration_samples above 0, or "
+                             "bias_correction = false",
+                             in->name);
+    }
     for (int64_t i = 0; i < n_taps * n_channels; i++) {
         taps[i] = tap_mean(mean, in, &window, i / n_channels, i % n_channels);
         if (!isfinite(taps[i])) {
@@ -110,59 +122,62 @@ static pare_status fill_taps(const struct correction *c, const pare_node *in,
     return PARE_OK;
 }
 
-/* E[(Wq - W) x] of one output channel. Its weights are (KH,KW,IC / groups). */
-static double mean_shift(const pare_weight *w, const float *before, int64_t out_channel,
-                         const double *taps, int64_t n_channels, int64_t n_groups) {
+/* E[w x] of one output channel. Its weights are (KH,KW,IC / groups) of data. */
+static double mean_output(const pare_weight *w, const float *data, int64_t out_channel,
+                          const double *taps, int64_t n_channels, int64_t n_groups) {
     const int64_t n_elems = w->n_elems / w->dims[0];
     const int64_t per_group = n_channels / n_groups;
     const int64_t first = out_channel / (w->dims[0] / n_groups) * per_group;
-    const int64_t at = out_channel * n_elems;
-    double shift = 0.0;
+    double sum = 0.0;
     for (int64_t i = 0; i < n_elems; i++) {
-        const double error = (double)w->data[at + i] - (double)before[at + i];
-        shift += error * taps[i / per_group * n_channels + first + i % per_group];
+        sum += (double)data[out_channel * n_elems + i] *
+               taps[i / per_group * n_channels + first + i % per_group];
     }
-    return shift;
+    return sum;
 }
+
+struct both_taps {
+    double *before, *now; /* may be the same */
+};
 
 static pare_status correct(const struct correction *c, const pare_graph *graph,
-                           const pare_weight *w, const float *before, double *taps, float *bias) {
+                           const pare_weight *w, const float *before, const struct both_taps *taps,
+                           float *bias) {
     const pare_node *layer = graph->nodes[w->node];
-    const pare_node *in = graph->nodes[layer->inputs[0]];
+    const int64_t n_channels = graph->nodes[layer->inputs[0]]->dims[2];
     const pare_weight *old = layer->weights[PARE_ROLE_BIAS];
     const int64_t n_groups = layer->op == PARE_OP_CONV2D ? layer->groups : 1;
-    const int64_t n_taps = w->n_elems / w->dims[0] / (in->dims[2] / n_groups);
-    const pare_status status = fill_taps(c, in, layer, n_taps, taps);
-    for (int64_t k = 0; k < w->dims[0] && status == PARE_OK; k++) {
-        bias[k] =
-            (float)((double)old->data[k] - mean_shift(w, before, k, taps, in->dims[2], n_groups));
+    for (int64_t k = 0; k < w->dims[0]; k++) {
+        const double wanted = mean_output(w, before, k, taps->before, n_channels, n_groups);
+        const double got = mean_output(w, w->data, k, taps->now, n_channels, n_groups);
+        bias[k] = (float)((double)old->data[k] - (got - wanted));
     }
-    return status == PARE_OK ? c->host->set_weight(c->host, graph, old->index, bias) : status;
+    return c->host->set_weight(c->host, graph, old->index, bias);
 }
 
-pare_status correction_apply(const struct correction *c, const pare_graph *graph,
-                             const pare_weight *w, const float *before) {
+pare_status correction_apply(const struct correction *c, const struct correction *now,
+                             const pare_graph *graph, const pare_weight *w, const float *before) {
     const pare_host *host = c->host;
     const pare_node *layer = graph->nodes[w->node];
-    const pare_node *in = graph->nodes[layer->inputs[0]];
     if (!layer->weights[PARE_ROLE_BIAS]) {
         host->log(host, PARE_LOG_WARN, "%s has no bias: its shift is not corrected", layer->name);
         return PARE_OK;
     }
-    if (c->values[in->index].n_images == 0) {
-        return host->fail(host, PARE_E_STATE,
-                          "%s: no calibration values: set calibration_samples above 0, or "
-                          "bias_correction = false",
-                          in->name);
-    }
     const int64_t n_groups = layer->op == PARE_OP_CONV2D ? layer->groups : 1;
     const int64_t n_taps = w->n_elems / w->dims[0] * n_groups;
-    double *taps = host->alloc(host, (size_t)n_taps * sizeof *taps);
+    double *both = host->alloc(host, 2 * (size_t)n_taps * sizeof *both);
     float *bias = host->alloc(host, (size_t)w->dims[0] * sizeof *bias);
-    pare_status status = taps && bias ? correct(c, graph, w, before, taps, bias)
+    const struct both_taps taps = {both, now && both ? both + n_taps : both};
+    pare_status status = both && bias ? fill_taps(c, graph, layer, taps.before)
                                       : host->fail(host, PARE_E_NOMEM,
                                                    "%s: no memory for a correction", layer->name);
+    if (status == PARE_OK && now) {
+        status = fill_taps(now, graph, layer, taps.now);
+    }
+    if (status == PARE_OK) {
+        status = correct(c, graph, w, before, &taps, bias);
+    }
     host->free(host, bias);
-    host->free(host, taps);
+    host->free(host, both);
     return status;
 }

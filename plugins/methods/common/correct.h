@@ -4,8 +4,8 @@
  *     E[y'] - E[y] = E[(Wq - W) x],   b <- b - E[(Wq - W) x]
  * The mean of x is taken over the calibration images, for each place by itself, so that padding and
  * strides count as they do in the layer. */
-#ifndef PTQ_CORRECT_H
-#define PTQ_CORRECT_H
+#ifndef METHODS_COMMON_CORRECT_H
+#define METHODS_COMMON_CORRECT_H
 
 #include <pare/plugin.h>
 
@@ -29,10 +29,11 @@ void correction_clear(struct correction *c);
 void correction_see(struct correction *c, const pare_graph *graph, int32_t node, const float *value,
                     int32_t n);
 
-/* Corrects the bias of the layer of weight w, which is quantized by now; `before`, (dims of w), is
- * what it was. A layer without a bias is left alone, with a warning. PARE_E_STATE without images,
- * PARE_E_NUMERIC where their mean is not finite. [main] */
-pare_status correction_apply(const struct correction *c, const pare_graph *graph,
-                             const pare_weight *w, const float *before);
+/* Corrects the bias of the layer of weight w, which is changed by now; `before`, (dims of w), is
+ * what it was. `now`: what the layer reads from the layers that are changed already, b <- b - (E[Wq
+ * x'] - E[W x]); NULL: x' = x. A layer without a bias is left alone, with a warning. PARE_E_STATE
+ * without images, PARE_E_NUMERIC where their mean is not finite. [main] */
+pare_status correction_apply(const struct correction *c, const struct correction *now,
+                             const pare_graph *graph, const pare_weight *w, const float *before);
 
 #endif
