@@ -11,6 +11,17 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#if defined(__has_feature) /* Clang's word for what GCC defines */
+#if __has_feature(address_sanitizer)
+#define WITH_ASAN 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define WITH_ASAN 1
+#endif
+#ifdef WITH_ASAN
+size_t __sanitizer_get_current_allocated_bytes(void); /* GCC 12 has no header for it */
+#endif
+
 int64_t count_lives(struct check_case *c) {
     return live_n(c->subject);
 }
@@ -144,7 +155,9 @@ enum { LEAST_BYTES = 16 };
 
 /* Allocated and not freed, in bytes; 0 where this cannot be asked. */
 static size_t heap_bytes(void) {
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && __GLIBC_PREREQ(2, 33)
+#if defined(WITH_ASAN)
+    return __sanitizer_get_current_allocated_bytes();
+#elif defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
     struct mallinfo2 info = mallinfo2();
     return info.uordblks + info.hblkhd;
 #else
