@@ -5,7 +5,10 @@
 #include <pare/ext/train.h>
 #include <pare/method.h>
 
+#include <fenv.h>
+#include <locale.h>
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +38,19 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
 #endif
 #ifndef VARIANT_USES_GARBAGE
     memset(t, 0, sizeof *t);
+#endif
+#ifdef VARIANT_ROUNDS_UP
+    fesetround(FE_UPWARD);
+#endif
+#ifdef VARIANT_FLUSHES /* without a call that could be seen from outside */
+#if defined(__x86_64__)
+    __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(UINT64_C(1) << 24));
+#endif
+#endif
+#ifdef VARIANT_SETS_LOCALE
+    setlocale(LC_ALL, "");
 #endif
     t->host = host;
     t->fraction = given->values[P_FRACTION]->f;
@@ -79,6 +95,15 @@ static void destroy(void *instance) {
 #endif
     t->host->free(t->host, t);
 }
+
+#ifdef VARIANT_LEAVES_THREADS
+static void *wait_forever(void *arg) {
+    for (;;) {
+        pause();
+    }
+    return arg;
+}
+#endif
 
 static double limit_of(const struct wrong *t, const pare_weight *w) {
     double sum = 0;
@@ -161,6 +186,10 @@ static pare_status apply(void *instance, const pare_graph *graph) {
 #ifdef VARIANT_MALLOC_LEAK
     void *volatile lost = malloc(100);
     (void)lost;
+#endif
+#ifdef VARIANT_LEAVES_THREADS
+    pthread_t thread;
+    pthread_create(&thread, NULL, wait_forever, NULL);
 #endif
 #ifdef VARIANT_OPEN_FILES
     if (dup(STDOUT_FILENO) < 0) {

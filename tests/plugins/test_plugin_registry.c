@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The loader: one wrong plugin per message. */
 #include "core/file.h"
+#include "plugin/open.h"
 #include "plugin/registry.h"
 
 #include <elf.h>
+#include <fenv.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -90,6 +92,10 @@ static void test_wrong_plugins(void **state) {
            "default value: level: got 9, wanted 1..5 (method other)");
     refuse(wrong("twice_in_table"), PARE_E_ABI, "level: declared twice (method other)");
     refuse(wrong("bad_choices"), PARE_E_ABI, "level: choices \"low||high\" hold an empty one");
+    refuse(wrong("fractional_bounds"), PARE_E_ABI,
+           "level: bounds 0.5..5 of an INT are not whole numbers (method other)");
+    refuse(wrong("new_aspect"), PARE_E_ABI, "method other: writes is 0x20002, ");
+    refuse(wrong("auto_backend"), PARE_E_ABI, "id of a backend is \"auto\"");
     refuse(wrong("twice_in_file"), PARE_E_ABI, "method other is already provided by ");
     refuse(wrong("missing_library"), PARE_E_ABI, "a_function_that_no_library_has");
 }
@@ -107,6 +113,28 @@ static void test_deadly_plugins(void **state) {
     assert_true(registry_load(reg, wrong("lying_count"), &err) < 0);
     assert_int_equal(registry_n_entries(reg), 0);
     registry_destroy(reg);
+}
+
+/* What a plugin changes in how floats are rounded would change the results of all others. */
+static void test_changed_rounding(void **state) {
+    (void)state;
+    refuse(wrong("rounds_up"), PARE_E_PLUGIN,
+           "loading it leaves the processor rounding in another");
+    struct error err;
+    void *handle = NULL;
+    const pare_plugin *plugin = NULL;
+    assert_int_equal(open_plugin(wrong("rounds_up"), &err, &handle, &plugin), PARE_E_PLUGIN);
+    assert_int_equal(fegetround(), FE_TONEAREST);
+}
+
+/* Nobody writes to the pipe: it is not waited for. */
+static void test_pipe(void **state) {
+    (void)state;
+    char path[400];
+    snprintf(path, sizeof path, "%s/pipe.so", scratch);
+    assert_int_equal(mkfifo(path, 0644), 0);
+    refuse(path, PARE_E_IO, "is not a regular file");
+    unlink(path);
 }
 
 /* A newer minor is welcome, although its structs are longer. */
@@ -370,6 +398,8 @@ int main(void) {
         cmocka_unit_test(test_scan_remembers_rejects),
         cmocka_unit_test(test_scan_default),
         cmocka_unit_test(test_deadly_plugins),
+        cmocka_unit_test(test_changed_rounding),
+        cmocka_unit_test(test_pipe),
         cmocka_unit_test(test_writable_by_everybody),
     };
     return cmocka_run_group_tests_name("plugin registry", tests, make_scratch, remove_scratch);

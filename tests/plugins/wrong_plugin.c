@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* One plugin, right as it stands (VARIANT_GOOD), and one mistake per variant. */
+#include <fenv.h>
 #include <pare/backend.h>
 #include <pare/ext/calibrate.h>
 #include <pare/ext/gradients.h>
@@ -60,6 +61,8 @@ static const pare_param_desc params[] = {
 #elif defined(VARIANT_TWICE_IN_TABLE)
     {"level", PARE_PARAM_INT, "", 1, 5, NULL, "3", "a level"},
     {"level", PARE_PARAM_FLOAT, "", 0, 1, NULL, "0", "a level"},
+#elif defined(VARIANT_FRACTIONAL_BOUNDS)
+    {"level", PARE_PARAM_INT, "", 0.5, 5, NULL, "3", "a level"},
 #elif defined(VARIANT_BAD_CHOICES)
     {"level", PARE_PARAM_STRING, "", 0, 0, "low||high", "low", "a level"},
 #else
@@ -93,6 +96,9 @@ static const pare_method method = {
 #else
     .n_params = sizeof params / sizeof params[0],
 #endif
+#ifdef VARIANT_NEW_ASPECT
+    .writes = PARE_MASK | 1u << 17,
+#endif
 #ifndef VARIANT_NO_CREATE
     .create = create,
 #endif
@@ -106,7 +112,11 @@ static const pare_method method = {
 /* A backend that can create an instance but has no run. */
 static const pare_backend backend = {
     .struct_size = sizeof backend,
+#ifdef VARIANT_AUTO_BACKEND
+    .id = "auto",
+#else
     .id = "no_run",
+#endif
     .version = "1.0.0",
     .doc = "does nothing",
     .reference = "",
@@ -143,7 +153,7 @@ static void spoil(void) {
     plugin.license = "";
 #elif defined(VARIANT_EMPTY)
     plugin.n_methods = 0;
-#elif defined(VARIANT_NO_RUN)
+#elif defined(VARIANT_NO_RUN) || defined(VARIANT_AUTO_BACKEND)
     plugin.n_backends = 1;
 #elif defined(VARIANT_TWICE_IN_FILE)
     plugin.n_methods = 2;
@@ -159,6 +169,12 @@ int (*volatile unresolved)(void) = a_function_that_no_library_has;
 #ifdef VARIANT_CRASHING_CONSTRUCTOR
 __attribute__((constructor)) static void crash(void) {
     raise(SIGSEGV);
+}
+#endif
+
+#ifdef VARIANT_ROUNDS_UP /* as what GCC links for -Ofast flushes denormals to zero */
+__attribute__((constructor)) static void round_up(void) {
+    fesetround(FE_UPWARD);
 }
 #endif
 

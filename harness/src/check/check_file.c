@@ -89,6 +89,10 @@ static void judge_symbol(struct check_case *c, const ElfW(Sym) * symbol, const c
         "printf",  "fprintf",      "vprintf",       "vfprintf", "puts",   "putchar",
         "fputs",   "fputc",        "putc",          "fwrite",   "perror", "fopen",
         "fopen64", "__printf_chk", "__fprintf_chk", "stdout",   "stderr", NULL};
+    static const char *const state[] = {
+        "setlocale", "chdir",      "fchdir",         "signal",    "sigaction",   "setenv",
+        "unsetenv",  "putenv",     "clearenv",       "setrlimit", "setpriority", "umask",
+        "fesetenv",  "fesetround", "feenableexcept", "uselocale", NULL};
     int binding = ELF64_ST_BIND(symbol->st_info);
     int is_import = symbol->st_shndx == SHN_UNDEF;
     if (!is_import && binding != STB_WEAK && binding != STB_LOCAL && !is_one_of(name, linkers))
@@ -103,6 +107,11 @@ static void judge_symbol(struct check_case *c, const ElfW(Sym) * symbol, const c
                   name);
     else if (is_import && is_one_of(name, stdio))
         case_fail(c, "calls %s: a plugin says what it has to say through host->log and host->fail",
+                  name);
+    else if (is_import && is_one_of(name, state))
+        case_fail(c,
+                  "calls %s: locale, folder, environment, signals, limits and rounding belong to "
+                  "the process, which others share",
                   name);
 }
 

@@ -114,6 +114,22 @@ static pare_status check_own_size(const char *kind, uint32_t k, uint32_t theirs,
     return PARE_OK;
 }
 
+/* Sets of pare_aspect; a newer minor may know more of them. */
+static pare_status check_aspects(const pare_plugin *plugin, const pare_method *m,
+                                 struct error *err) {
+    enum { ALL = 2 * PARE_ACTIVATIONS - 1 };
+    static const char *const names[] = {"reads", "writes", "preserves"};
+    const uint32_t sets[] = {m->reads, m->writes, m->preserves};
+    for (int k = 0; k < 3 && plugin->abi_minor <= PARE_ABI_MINOR; k++) {
+        if (sets[k] & ~(uint32_t)ALL) {
+            return error_set(err, PARE_E_ABI,
+                             "method %s: %s is 0x%x, a set of pare_aspect is 0..0x%x", m->id,
+                             names[k], sets[k], ALL);
+        }
+    }
+    return PARE_OK;
+}
+
 static pare_status check_method(const pare_plugin *plugin, uint32_t k, struct error *err) {
     const pare_method *m = plugin->methods ? plugin->methods[k] : NULL;
     if (!m) {
@@ -132,6 +148,10 @@ static pare_status check_method(const pare_plugin *plugin, uint32_t k, struct er
                        .params = m->params,
                        .n_params = m->n_params};
     status = check_common(plugin, &c, err);
+    if (status < 0) {
+        return status;
+    }
+    status = check_aspects(plugin, m, err);
     if (status < 0) {
         return status;
     }
@@ -160,6 +180,10 @@ static pare_status check_backend(const pare_plugin *plugin, uint32_t k, struct e
     status = check_common(plugin, &c, err);
     if (status < 0) {
         return status;
+    }
+    if (strcmp(b->id, "auto") == 0) {
+        return error_set(err, PARE_E_ABI,
+                         "id of a backend is \"auto\", which stands for the best one");
     }
     const char *const names[] = {"probe",           "create",  "destroy",
                                  "supports",        "compile", "executable_destroy",

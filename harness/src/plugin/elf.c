@@ -3,6 +3,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <link.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -135,7 +136,9 @@ static pare_status check_file(FILE *file, uint64_t n_bytes, struct error *err) {
 }
 
 pare_status elf_check(const char *path, struct error *err) {
-    FILE *file = fopen(path, "rb");
+    /* A pipe of that name would keep a blocking open waiting. */
+    int descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    FILE *file = descriptor < 0 ? NULL : fdopen(descriptor, "rb");
     struct stat info;
     if (!file) {
         return error_set(err, errno == ENOENT ? PARE_E_NOT_FOUND : PARE_E_IO,

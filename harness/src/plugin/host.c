@@ -3,6 +3,7 @@
 #include "core/alloc.h"
 #include "core/file.h"
 #include "core/rng.h"
+#include "core/rounding.h"
 #include "model/model.h"
 
 #include <pare/ext/topology.h>
@@ -301,6 +302,7 @@ pare_status host_open(const struct plugin_entry *entry, const struct instance_en
     inst->host = host_table;
     inst->entry = entry;
     inst->pool = env->pool;
+    inst->rounding = rounding_mode();
     inst->seed = env->seed;
     inst->index = env->instance;
     inst->n_include = env->n_include;

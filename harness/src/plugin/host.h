@@ -15,7 +15,8 @@ struct instance {
     const struct plugin_entry *entry;
     void *self; /* what the plugin's create gave; NULL before and after */
     struct pool *pool;
-    void *user; /* of whoever replaces functions of `host`; NULL */
+    uint32_t rounding; /* rounding_mode() when it was made */
+    void *user;        /* of whoever replaces functions of `host`; NULL */
     uint64_t seed, index;
     char **include, **exclude;
     size_t n_include, n_exclude;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/file.h"
+#include "core/rounding.h"
 #include "model/model.h"
 #include "plugin/host.h"
 #include "plugin/registry.h"
@@ -63,6 +64,7 @@ void instance_destroy(struct instance *inst, size_t *leaked_bytes) {
             inst->entry->backend->destroy(inst->self);
         }
         note_leave(inst->entry->note);
+        rounding_restore(inst->rounding);
     }
     host_close(inst, leaked_bytes);
 }
@@ -96,6 +98,10 @@ void instance_enter(struct instance *inst, const char *call) {
 pare_status instance_status(struct instance *inst, pare_status status, const char *call,
                             struct error *err) {
     note_leave(inst->entry->note);
+    if (rounding_mode() != inst->rounding) {
+        rounding_restore(inst->rounding);
+        return error_set(err, PARE_E_PLUGIN, "%s: %s " ROUNDING_CHANGED, inst->entry->owner, call);
+    }
     /* The way of timed calls, without lock or copy: what the call's threads said was said before it
      * returned. */
     if (status == PARE_OK && inst->failure.status == PARE_OK) {

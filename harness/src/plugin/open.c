@@ -2,6 +2,7 @@
 #include "plugin/open.h"
 #include "core/alloc.h"
 #include "core/child.h"
+#include "core/rounding.h"
 #include "plugin/descriptor.h"
 #include "plugin/elf.h"
 
@@ -29,22 +30,32 @@ pare_status open_plugin(const char *path, struct error *err, void **handle,
     if (status < 0) {
         return status;
     }
+    uint32_t mode = rounding_mode(); /* constructors may change it: GCC links one for -Ofast */
     void *opened = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    int is_changed = rounding_mode() != mode;
+    rounding_restore(mode);
     if (!opened) {
         return not_opened(dlerror(), err);
     }
     void *symbol = dlsym(opened, "pare_plugin_entry");
     const pare_plugin *(*entry)(void) = NULL;
     memcpy(&entry, &symbol, sizeof entry); /* ISO C has no cast from object to function pointer */
-    status = symbol ? descriptor_check(entry(), err)
-                    : error_set(err, PARE_E_ABI,
-                                "exports no symbol pare_plugin_entry: it is not a pare plugin");
+    const pare_plugin *given = NULL;
+    if (is_changed) {
+        status = error_set(err, PARE_E_PLUGIN, "loading it " ROUNDING_CHANGED);
+    } else if (!symbol) {
+        status = error_set(err, PARE_E_ABI,
+                           "exports no symbol pare_plugin_entry: it is not a pare plugin");
+    } else {
+        given = entry();
+        status = descriptor_check(given, err);
+    }
     if (status < 0) {
         dlclose(opened);
         return status;
     }
     *handle = opened;
-    *plugin = entry();
+    *plugin = given;
     return PARE_OK;
 }
 

@@ -5,6 +5,7 @@
 #include "plugin/names.h"
 #include "plugin/param_value.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,6 +121,10 @@ static pare_status check_row(const struct param_place *at, uint32_t k, struct er
     if (!(row->min <= row->max)) {
         return error_set(err, PARE_E_ABI, "%s: bounds %g..%g are empty (%s)", row->name, row->min,
                          row->max, owner);
+    }
+    if (row->type == PARE_PARAM_INT && (floor(row->min) < row->min || floor(row->max) < row->max)) {
+        return error_set(err, PARE_E_ABI, "%s: bounds %g..%g of an INT are not whole numbers (%s)",
+                         row->name, row->min, row->max, owner);
     }
     pare_status status = check_choices(at, err);
     if (status < 0) {
