@@ -14,11 +14,16 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 OBJECTS = ROOT / "build/arm64/plugins/backends/arm/CMakeFiles/backend_arm.dir"
-PRODUCTS = re.compile(r"\b(sdot|smmla|fmla|smull2?|smlal2?)\b")
-MACS = {"sdot": 16, "smmla": 32, "fmla": 4, "smull": 8, "smlal2": 8}
+PRODUCTS = re.compile(r"\b(sdot|smmla|fmla|smull2?|smlal2?|cnt)\b")
+MACS = {"sdot": 16, "smmla": 32, "fmla": 4, "smull": 8, "smlal2": 8, "cnt": 128}
 LOOPS = [("neon", "i8_tiles3_32_3"), ("neon_dotprod", "i8_tiles_2_8"), ("neon_dotprod", "i8_tiles3_32_8"),
          ("neon_i8mm", "i8_tiles3_32_8"), ("neon", "f32_tiles_2_8"), ("neon", "f32_tiles3_64_8"),
          ("neon_dotprod", "i8_single"), ("neon_dotprod", "f32_single")]
+for kind in ["i8w4", "i8w2", "i8w1"]:
+    LOOPS += [("neon", f"{kind}_tiles3_32_3"), ("neon_dotprod", f"{kind}_tiles_2_8"),
+              ("neon_dotprod", f"{kind}_tiles3_32_8"), ("neon_i8mm", f"{kind}_tiles3_32_8"),
+              ("neon_dotprod", f"{kind}_single")]
+LOOPS += [("neon", "b1_tiles_2_8"), ("neon", "b1_masked_tiles_2_8")]
 
 
 def run(*command, stdin=None):

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* run_n MODEL BACKEND ISA PRECISION BATCH N: runs a model file N times on one thread, and nothing
  * that depends on time; for counting instructions (scripts/bench/arm_instructions.sh). ISA "best":
- * the best here. PRECISION fp32, or int8: batch norms are folded, and weights and values put on
- * grids of 8 bits whatever their range is, because the instructions do not depend on it. */
+ * the best here. PRECISION is what `pare bench` takes: grids are chosen on the images that are run,
+ * because instructions do not depend on them. With N of 0 it prints the kernels and their bytes. */
 #include "core/alloc.h"
 #include "core/pool.h"
 #include "core/rng.h"
 #include "experiment/deployment.h"
-#include "model/model.h"
+#include "experiment/precision.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,62 +22,40 @@ static void check(pare_status status) {
     }
 }
 
-static void quantize_weight(struct model *model, const pare_weight *w) {
-    int64_t each = w->n_elems / w->dims[0];
-    float *scales = alloc_array((size_t)w->dims[0], sizeof *scales);
-    if (!scales)
-        check(error_set(&err, PARE_E_NOMEM, "out of memory for scales"));
-    for (int64_t c = 0; c < w->dims[0]; c++) {
-        float largest = 1e-6f;
-        for (int64_t k = c * each; k < (c + 1) * each; k++)
-            largest = fmaxf(largest, fabsf(w->data[k]));
-        scales[c] = largest / 127.0f;
-    }
-    pare_quant quant = {
-        .bits = 8, .qmin = -127, .qmax = 127, .axis = 0, .n = (int32_t)w->dims[0], .scale = scales};
-    check(model_set_weight_quant(model, w->index, &quant, NULL, &err));
-    free(scales);
-}
-
-/* Is the value of `node` stored, or does a relu take it straight away? */
-static int feeds_relu_alone(const pare_graph *g, const pare_node *node) {
-    for (int32_t k = node->index + 1; k < g->n_nodes; k++)
-        if (g->nodes[k]->op == PARE_OP_RELU && g->nodes[k]->inputs[0] == node->index)
-            return node->n_consumers == 1;
-    return 0;
-}
-
-static void quantize(struct model *model) {
-    const float scale = 0.05f;
-    check(model_fold_batch_norm(model, &err));
-    const pare_graph *g = &model->graph;
-    for (int32_t i = 0; i < g->n_nodes; i++) {
-        const pare_node *node = g->nodes[i];
-        const int32_t zero = node->op == PARE_OP_RELU ? -128 : 3;
-        const pare_quant quant = {.bits = 8,
-                                  .qmin = -128,
-                                  .qmax = 127,
-                                  .axis = -1,
-                                  .n = 1,
-                                  .scale = &scale,
-                                  .zero_point = &zero};
-        int moves = node->op == PARE_OP_MAX_POOL || node->op == PARE_OP_FLATTEN ||
-                    node->op == PARE_OP_SHORTCUT_A;
-        if (i < g->n_nodes - 1 && !moves && !feeds_relu_alone(g, node))
-            check(model_set_activation_quant(model, i, &quant, &err));
-        if (node->weights[PARE_ROLE_WEIGHT])
-            quantize_weight(model, node->weights[PARE_ROLE_WEIGHT]);
-    }
-}
-
-static float *seeded_images(const pare_graph *g, int32_t batch) {
-    size_t n = (size_t)batch * (size_t)g->input_dims[0] * (size_t)g->input_dims[1] *
-               (size_t)g->input_dims[2];
-    float *images = alloc_array(n, sizeof *images);
+/* As many images of noise as a batch takes, for running and for choosing grids. */
+static struct dataset seeded_dataset(const pare_graph *g, int32_t batch) {
+    const int32_t *d = g->input_dims;
+    size_t pixels = (size_t)batch * (size_t)d[0] * (size_t)d[1] * (size_t)d[2];
+    uint8_t *bytes = alloc_array(pixels + (size_t)batch, 1);
     pare_rng rng;
+    if (d[2] > 3)
+        check(error_set(&err, PARE_E_UNSUPPORTED, "images of %d channels, wanted 1..3", d[2]));
+    if (!bytes)
+        check(error_set(&err, PARE_E_NOMEM, "out of memory for images"));
     rng_init(&rng, 1, "run-n", 0);
-    for (size_t i = 0; images && i < n; i++)
-        images[i] = (float)rng_below(&rng, 256) / 64.0f - 2.0f;
+    for (size_t i = 0; i < pixels; i++)
+        bytes[i] = (uint8_t)rng_below(&rng, 256);
+    memset(bytes + pixels, 0, (size_t)batch);
+    struct dataset_split split = {batch, bytes, bytes + pixels};
+    return (struct dataset){.name = "seeded",
+                            .dims = {d[0], d[1], d[2]},
+                            .n_classes = g->n_classes,
+                            .mean = {0.5f, 0.5f, 0.5f},
+                            .stddev = {0.25f, 0.25f, 0.25f},
+                            .splits = {split, split, split},
+                            .storage = bytes};
+}
+
+static float *all_images(const struct dataset *ds, int32_t batch) {
+    size_t n = (size_t)ds->dims[0] * (size_t)ds->dims[1] * (size_t)ds->dims[2];
+    float *images = alloc_array((size_t)batch * n, sizeof *images);
+    uint32_t *items = alloc_array((size_t)batch, sizeof *items);
+    if (!images || !items)
+        check(error_set(&err, PARE_E_NOMEM, "out of memory for images"));
+    for (uint32_t i = 0; i < (uint32_t)batch; i++)
+        items[i] = i;
+    dataset_batch(ds, SPLIT_TEST, items, batch, images);
+    free(items);
     return images;
 }
 
@@ -90,28 +67,36 @@ int main(int argc, char **argv) {
     int batch = argc == 7 ? atoi(argv[5]) : 0;
     int n = argc == 7 ? atoi(argv[6]) : 0;
     if (batch < 1 || n < 0 || argc != 7) {
-        fprintf(stderr, "usage: run_n MODEL BACKEND ISA|best fp32|int8 BATCH N\n");
+        fprintf(stderr, "usage: run_n MODEL BACKEND ISA|best PRECISION BATCH N\n");
         return 2;
     }
     check(model_load(argv[1], &err, &model));
-    if (strcmp(argv[4], "int8") == 0)
-        quantize(model);
     check(registry_create(&err, &reg));
     check(registry_scan_default(reg, &err));
+    const struct precision *precision = precision_find(argv[4], &err);
+    if (!precision)
+        check(err.status);
+    struct dataset ds = seeded_dataset(&model->graph, batch);
+    if (precision->bits)
+        check(precision_apply(precision, model, &ds, batch, 1, reg, &err));
     check(pool_create(1, NULL, &err, &pool));
     const char *isa = strcmp(argv[3], "best") == 0 ? NULL : argv[3];
     check(deployment_create(&model->graph, reg, argv[2], isa, batch, pool, &err, &dep));
-    float *images = seeded_images(&model->graph, batch);
+    float *images = all_images(&ds, batch);
     float *outputs = alloc_array((size_t)batch * (size_t)dep->n_outputs, sizeof *outputs);
-    if (!images || !outputs)
-        check(error_set(&err, PARE_E_NOMEM, "out of memory for images"));
+    if (!outputs)
+        check(error_set(&err, PARE_E_NOMEM, "out of memory for outputs"));
     const pare_backend *b = instance_entry(dep->inst)->backend;
     for (int i = 0; i < n; i++)
         check(instance_status(dep->inst, b->run(dep->executable, images, batch, outputs), "run",
                               &err));
     printf("%s %s\n", dep->info->isa, dep->info->execution);
+    for (int32_t k = 0; n == 0 && k < dep->info->n_kernels; k++)
+        printf("%s %lld\n", dep->info->kernels[k]->kernel,
+               (long long)dep->info->kernels[k]->weight_bytes);
     free(outputs);
     free(images);
+    free(ds.storage);
     deployment_destroy(dep);
     pool_destroy(pool);
     registry_destroy(reg);

@@ -107,11 +107,12 @@ static const struct choice choices[] = {
 #endif
 
 /* Weights of so many bits in a linear layer of in_c inputs: the end of the kernel's name, and the
- * bits that one takes in memory. */
+ * bits that one takes in memory; at every level, or at one alone. */
 struct narrow {
     int32_t bits, in_c;
     const char *name;
     int32_t packed_bits;
+    const char *isa;
 };
 #ifdef __x86_64__
 static const struct narrow narrow[] = {
@@ -132,9 +133,20 @@ static const struct narrow narrow[] = {
 #ifdef __aarch64__
 static const struct narrow narrow[] = {
     {8, 800, "", 8},
-    {4, 800, "_w4_widened", 8},
-    {2, 800, "_w2_widened", 8},
-    {1, 800, "_w1_widened", 8},
+    {5, 800, "", 8},
+    {4, 800, "_w4", 4},
+    {3, 500, "_w4", 4},
+    {2, 800, "_w2", 2},
+    {2, 500, "_w2", 2},
+    {1, 800, "_w1", 1},
+    /* Steps of 16 codes leave 12 of which none is 0. */
+    {1, 500, "_w2", 2},
+    {1, 30, "_w2", 2},
+    /* Where int8 has steps of 4 codes, 8 or 16 would be too many. */
+    {4, 1, "_w4_widened", 8, "neon-dotprod"},
+    {2, 36, "_w4", 4, "neon-dotprod"},
+    {2, 36, "_w4", 4, "neon-i8mm"},
+    {2, 36, "_w2", 3, "neon"}, /* 48 */
 };
 #endif
 
@@ -288,6 +300,9 @@ static void test_narrow_weights(void **state) {
         for (size_t n = 0; n < sizeof narrow / sizeof *narrow; n++) {
             struct narrow narrowed = narrow[n];
             const struct narrow *c = &narrowed;
+            if (c->isa != NULL && strcmp(c->isa, level->isa) != 0) {
+                continue;
+            }
             if (strcmp(c->name, "_w1") == 0 &&
                 (strcmp(level->isa, "sse") == 0 || strcmp(level->isa, "avx2") == 0)) {
                 narrowed.name = "_w2"; /* these have no kernels for 1 bit */

@@ -143,12 +143,14 @@ static int scale_fits(const struct tiled_packer *packer, const struct lower_step
     return 1;
 }
 
+/* Quantizers make no -8 of 4 bits; a graph that holds one is widened, because scaled to -128 two of
+ * its products may not fit an int16 (arm/level_neon.c). */
 static int codes_fit(const struct lower_step *s, int32_t bits) {
     const int64_t n = s->out_c * s->kernel_h * (int64_t)s->kernel_w * (s->in_c / s->groups);
-    const int32_t limit = 1 << (bits - 1);
+    const int32_t limit = (1 << (bits - 1)) - 1;
     for (int64_t k = 0; k < n; k++) {
         int32_t w = s->weight_codes[k];
-        if (bits == 1 ? w != 1 && w != -1 : w < -limit || w >= limit) {
+        if (bits == 1 ? w != 1 && w != -1 : abs(w) > limit) {
             return 0;
         }
     }
