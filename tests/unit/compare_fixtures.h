@@ -56,7 +56,9 @@ static const char *const sheet_columns[][2] = {{"schema_version", "1"},
                                                {"cores", "2"},
                                                {"governor", "performance"},
                                                {"git_commit", "g"},
-                                               {"disturbed", ""}};
+                                               {"disturbed", ""},
+                                               {"experiment", "e"},
+                                               {"params_json", ""}};
 #define N_SHEET_COLUMNS (sizeof sheet_columns / sizeof *sheet_columns)
 
 static inline struct sheet sheet_open(const char *dir, const char *name) {

@@ -75,6 +75,9 @@ pare_status cli_integer(const struct cli *cli, const char *name, int64_t min, in
 int cli_fail(const struct cli *cli, const struct error *err);
 void cli_warn(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Tells of each record file among the arguments whose last row is left out. */
+void cli_warn_of_cut_files(const struct cli *cli);
+
 /* Prints a table on stdout as --format says, fitted to the terminal where there is one. */
 void cli_print(const struct cli *cli, const struct table *table);
 

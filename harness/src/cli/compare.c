@@ -37,31 +37,69 @@ static pare_status read_options(const struct cli *cli, struct compare_options *o
 
 /* ---- the table for people ---- */
 
-static pare_status add_for_people(const struct comparison *cmp, struct table *table,
-                                  const struct compared_arm *arm, struct error *err) {
+/* What all arms have in common is no column. */
+struct shape {
+    int has_seeds, has_runs;
+    char run[128]; /* of the first arm */
+};
+
+static struct shape shape_of(const struct comparison *cmp) {
+    struct shape shape = {0};
+    if (cmp->n_arms > 0)
+        compare_describe_run(&cmp->arms[0], shape.run);
+    for (size_t k = 1; k < cmp->n_arms; k++) {
+        char run[128];
+        compare_describe_run(&cmp->arms[k], run);
+        shape.has_runs |= strcmp(run, shape.run) != 0;
+        shape.has_seeds |= strcmp(cmp->arms[k].seed, cmp->arms[0].seed) != 0;
+    }
+    return shape;
+}
+
+/* What an arm is stands first: where a narrow terminal makes the table fold, it is repeated. */
+static struct table *table_for_people(const struct shape *shape) {
+    const char *headers[10] = {"pipeline"};
+    size_t n = 1;
+    if (shape->has_seeds)
+        headers[n++] = ">seed";
+    if (shape->has_runs)
+        headers[n++] = "arm";
+    static const char *const rest[] = {"verdict", "latency", "top-1", "file", "activations", "why"};
+    for (size_t k = 0; k < sizeof rest / sizeof *rest; k++)
+        headers[n++] = rest[k];
+    return table_create(headers);
+}
+
+static pare_status add_for_people(const struct comparison *cmp, const struct shape *shape,
+                                  struct table *table, const struct compared_arm *arm,
+                                  struct error *err) {
     char run[128], subject[256], texts[N_QUANTITIES][64];
     compare_describe_subject(cmp, arm, subject);
     compare_describe_run(arm, run);
     for (int q = 0; q < N_QUANTITIES; q++)
         compare_describe(arm, (enum quantity)q, texts[q]);
-    const char *cells[] = {verdict_name(arm->verdict),
-                           subject,
-                           arm->seed,
-                           run,
-                           texts[QUANTITY_LATENCY],
-                           texts[QUANTITY_TOP1],
-                           texts[QUANTITY_FILE],
-                           texts[QUANTITY_ACTIVATIONS],
-                           arm->reason};
+    const char *cells[9] = {subject};
+    size_t n = 1;
+    if (shape->has_seeds)
+        cells[n++] = arm->seed;
+    if (shape->has_runs)
+        cells[n++] = run;
+    cells[n++] = verdict_name(arm->verdict);
+    cells[n++] = texts[QUANTITY_LATENCY];
+    cells[n++] = texts[QUANTITY_TOP1];
+    cells[n++] = texts[QUANTITY_FILE];
+    cells[n++] = texts[QUANTITY_ACTIVATIONS];
+    cells[n] = arm->reason;
     return table_add(table, cells, err);
 }
 
 /* The weightiest first. */
-static pare_status fill_for_people(const struct comparison *cmp, struct table *table,
-                                   struct error *err) {
+static pare_status fill_for_people(const struct comparison *cmp, const struct shape *shape,
+                                   struct table *table, struct error *err) {
     for (int v = 0; v < N_VERDICTS; v++)
         for (size_t k = 0; k < cmp->n_arms; k++)
-            if ((int)cmp->arms[k].verdict == v && add_for_people(cmp, table, &cmp->arms[k], err))
+            if ((int)cmp->arms[k].verdict == v &&
+                add_for_people(cmp, shape, table, &cmp->arms[k], err))
                 return err->status;
     return PARE_OK;
 }
@@ -105,8 +143,6 @@ static pare_status fill_for_programs(const struct comparison *cmp, struct table 
 #define CHANGE_HEADERS(name) name "_verdict", name "_change", name "_change_lo", name "_change_hi"
 
 static pare_status print(const struct cli *cli, const struct comparison *cmp, struct error *err) {
-    static const char *const for_people[] = {"verdict", "pipeline", ">seed",       "arm", "latency",
-                                             "top-1",   "file",     "activations", "why", NULL};
     static const char *const for_programs[] = {"arm_id",
                                                "trial_id",
                                                "model",
@@ -127,11 +163,12 @@ static pare_status print(const struct cli *cli, const struct comparison *cmp, st
                                                "reason",
                                                NULL};
     int people = cli->format == TABLE_TEXT;
-    struct table *table = table_create(people ? for_people : for_programs);
+    const struct shape shape = shape_of(cmp);
+    struct table *table = people ? table_for_people(&shape) : table_create(for_programs);
     if (!table)
         return error_set(err, PARE_E_NOMEM, "out of memory");
     pare_status status =
-        people ? fill_for_people(cmp, table, err) : fill_for_programs(cmp, table, err);
+        people ? fill_for_people(cmp, &shape, table, err) : fill_for_programs(cmp, table, err);
     if (status == PARE_OK)
         cli_print(cli, table);
     table_destroy(table);
@@ -139,7 +176,9 @@ static pare_status print(const struct cli *cli, const struct comparison *cmp, st
 }
 
 static void print_summary(const struct comparison *cmp) {
-    printf("\n%zu arms:", cmp->n_arms);
+    const struct shape shape = shape_of(cmp);
+    printf("\n%zu arms%s%s:", cmp->n_arms, shape.has_runs ? "" : " on ",
+           shape.has_runs ? "" : shape.run);
     for (int v = 0; v < N_VERDICTS; v++)
         printf("%s %zu %s", v ? "," : "", cmp->n_of[v], verdict_name((enum verdict)v));
     printf(".\n");

@@ -61,5 +61,6 @@ int merge_command(struct cli *cli) {
     }
     if (record_merge(cli->args, cli->n_args, out, &err))
         return cli_fail(cli, &err);
+    cli_warn_of_cut_files(cli);
     return CLI_DONE;
 }

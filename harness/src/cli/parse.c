@@ -343,6 +343,12 @@ void cli_warn(const struct cli *cli, const char *format, ...) {
     fputc('\n', stderr);
 }
 
+void cli_warn_of_cut_files(const struct cli *cli) {
+    for (size_t k = 0; k < cli->n_args; k++)
+        if (record_is_cut(cli->args[k]))
+            cli_warn(cli, "the last row of %s is cut off in the middle and left out", cli->args[k]);
+}
+
 void cli_print(const struct cli *cli, const struct table *table) {
     struct winsize window;
     int width = 0;

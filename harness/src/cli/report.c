@@ -108,5 +108,6 @@ int report_command(struct cli *cli) {
     if ((out && write_page(cli, format, out, &err)) ||
         (figures && write_figures(cli, figures, &err)))
         return cli_fail(cli, &err);
+    cli_warn_of_cut_files(cli);
     return CLI_DONE;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "compare/compare.h"
 
+#include "compare/namesake.h"
 #include "compare/quantities.h"
 #include "compare/side.h"
 #include "core/alloc.h"
@@ -89,17 +90,48 @@ static pare_status find_new(const struct comparison *cmp, const struct side_arm 
     return PARE_OK;
 }
 
-static pare_status pair_arms(const struct comparison *cmp, struct pair *pairs, size_t *n_pairs,
-                             struct error *err) {
-    size_t n_shared = 0;
-    for (size_t k = 0; k < cmp->sides[0].n_arms; k++) {
+static void add_note(struct comparison *cmp, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static void add_note(struct comparison *cmp, const char *format, ...) {
+    va_list list;
+    if (cmp->n_notes == sizeof cmp->notes / sizeof *cmp->notes)
+        return;
+    va_start(list, format);
+    vsnprintf(cmp->notes[cmp->n_notes++], sizeof cmp->notes[0], format, list);
+    va_end(list);
+}
+
+/* By id; what is left, by name. */
+static pare_status find_all_new(struct comparison *cmp, struct pair *pairs, struct error *err) {
+    size_t n_base = cmp->sides[0].n_arms, n_by_name;
+    char example[64];
+    for (size_t k = 0; k < n_base; k++) {
         struct side_arm *new;
         pairs[k].base = &cmp->sides[0].arms[k];
         if (find_new(cmp, pairs[k].base, err, &new) != PARE_OK)
             return err->status;
         pairs[k].new = new;
-        n_shared += new != NULL;
-        if (new && !cmp->options.across_machines && check_machine(cmp, &pairs[k], err) != PARE_OK)
+    }
+    if (namesakes_pair(&cmp->sides[1], cmp->options.across_machines, pairs, n_base, err, &n_by_name,
+                       example) != PARE_OK)
+        return err->status;
+    if (n_by_name > 0)
+        add_note(cmp,
+                 "%zu arms are paired by name: their methods have parameters that only one file "
+                 "knows, such as %s",
+                 n_by_name, example);
+    return PARE_OK;
+}
+
+static pare_status pair_arms(struct comparison *cmp, struct pair *pairs, size_t *n_pairs,
+                             struct error *err) {
+    size_t n_shared = 0;
+    if (find_all_new(cmp, pairs, err) != PARE_OK)
+        return err->status;
+    for (size_t k = 0; k < cmp->sides[0].n_arms; k++) {
+        n_shared += pairs[k].new != NULL;
+        if (pairs[k].new && !cmp->options.across_machines &&
+            check_machine(cmp, &pairs[k], err) != PARE_OK)
             return err->status;
     }
     if (n_shared == 0) {
@@ -157,7 +189,7 @@ static void fail_arm(struct compared_arm *arm, int fails_gate, const char *forma
 /* 0: one of the two was not measured, and *arm says so. */
 static int both_measured(const struct pair *pair, struct compared_arm *arm) {
     if (!pair->new)
-        fail_arm(arm, pair->base->is_ok, "not in NEW");
+        fail_arm(arm, pair->base->is_ok, "not in NEW%s%s", pair->why[0] ? ": " : "", pair->why);
     else if (!pair->new->is_ok)
         fail_arm(arm, pair->base->is_ok, "%.16s in NEW: %.180s",
                  side_last(pair->new)->texts[TEXT_status], side_last(pair->new)->texts[TEXT_error]);
@@ -231,17 +263,6 @@ static void check_baseline(const struct comparison *cmp, const struct pair *pair
 }
 
 /* ---- the whole ---- */
-
-static void add_note(struct comparison *cmp, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-static void add_note(struct comparison *cmp, const char *format, ...) {
-    va_list list;
-    if (cmp->n_notes == sizeof cmp->notes / sizeof *cmp->notes)
-        return;
-    va_start(list, format);
-    vsnprintf(cmp->notes[cmp->n_notes++], sizeof cmp->notes[0], format, list);
-    va_end(list);
-}
 
 static void note_differences(struct comparison *cmp, const struct pair *pairs, size_t n_pairs) {
     for (size_t t = 0; t < sizeof noted_texts / sizeof *noted_texts; t++)
@@ -330,10 +351,13 @@ static void compare_pairs(struct comparison *cmp, const struct pair *pairs, size
     }
 }
 
-static size_t count_only_new(const struct comparison *cmp) {
+static size_t count_only_new(const struct comparison *cmp, const struct pair *pairs,
+                             size_t n_pairs) {
     size_t n_only = 0, n;
     for (size_t k = 0; k < cmp->sides[1].n_arms; k++)
         n_only += side_find(&cmp->sides[0], side_id(&cmp->sides[1].arms[k]), &n) == NULL;
+    for (size_t k = 0; k < n_pairs; k++) /* paired by name */
+        n_only -= pairs[k].new &&strcmp(side_id(pairs[k].base), side_id(pairs[k].new)) != 0;
     return n_only;
 }
 
@@ -363,7 +387,7 @@ pare_status compare_files(const char *base_path, const char *new_path,
     describe_files(cmp);
     note_differences(cmp, pairs, n_pairs);
     compare_pairs(cmp, pairs, n_pairs);
-    cmp->n_only_new = count_only_new(cmp);
+    cmp->n_only_new = count_only_new(cmp, pairs, n_pairs);
     cmp->n_without_id[0] = cmp->sides[0].n_without_id;
     cmp->n_without_id[1] = cmp->sides[1].n_without_id;
     *out = cmp;

@@ -10,6 +10,7 @@
 /* An arm in both files; both are ok. */
 struct pair {
     const struct side_arm *base, *new;
+    char why[128]; /* what keeps an arm of the same name from being `new`; "" */
 };
 
 /* How much a latency changes from run to run, from arms that were measured more than once. */

@@ -169,6 +169,16 @@ pare_status reader_read(struct reader *reader, const char *path, struct error *e
     return status;
 }
 
+int record_is_cut(const char *path) {
+    char last = '\n';
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd >= 0 && lseek(fd, -1, SEEK_END) >= 0 && read(fd, &last, 1) != 1)
+        last = '\n';
+    if (fd >= 0)
+        close(fd);
+    return last != '\n';
+}
+
 pare_status reader_make_folder(const char *path, struct error *err) {
     const char *slash = strrchr(path, '/');
     if (!slash || slash == path)

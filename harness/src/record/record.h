@@ -69,6 +69,10 @@ pare_status record_parse(const char *name, const char *text, size_t n, struct er
                          struct record **rows, size_t *n_rows);
 void record_rows_free(struct record *rows, size_t n_rows);
 
+/* Does the file end in the middle of a row (a killed writer's), which readers leave out? Looks at
+ * its last byte alone. 0 if it cannot be read. */
+int record_is_cut(const char *path);
+
 /* Joins files into out_path (replaced as a whole): rows in order of first appearance, columns of
  * this schema first, columns that any file added after them. Rows with the same arm_id and host are
  * one measurement: a row with status ok takes the place of one without; of two ok rows the first
