@@ -3,6 +3,7 @@
 #include "fuzz.h"
 
 #include "../unit/model_fixtures.h"
+#include "model/compact.h"
 
 const char *const fuzz_words[] = {"\"dtype\":\"F32\"",
                                   "\"shape\":[",
@@ -17,6 +18,12 @@ const char *const fuzz_words[] = {"\"dtype\":\"F32\"",
                                   "\\\"inputs\\\":[0]",
                                   "\\\"bias\\\":false",
                                   "\"U8\"",
+                                  "\\\"encoding\\\":\\\"relative\\\"",
+                                  "\\\"encoding\\\":\\\"2:4\\\"",
+                                  "\\\"values\\\":\\\"huffman\\\"",
+                                  "\\\"gaps\\\":\\\"huffman\\\"",
+                                  "\\\"codebook\\\":4",
+                                  "\\\"gap_bits\\\":3",
                                   "{",
                                   "]",
                                   NULL};
@@ -52,13 +59,57 @@ static struct model *make_small(void) {
     return m;
 }
 
-/* 0: float; 1: masked; 2..: quantized and masked, with quantized values. */
+/* The inner file of a compact one, so that what is changed is not only deflated bytes. */
+static uint8_t *open_form(uint8_t *data, size_t *n_bytes) {
+    struct error err;
+    struct st_file file;
+    uint8_t *inner = NULL;
+    if (st_read(data, *n_bytes, &err, &file) != PARE_OK)
+        return data;
+    if (compact_is(&file) && compact_open(&file, &err, &inner, n_bytes) == PARE_OK) {
+        free(data);
+        data = inner;
+    }
+    st_file_clear(&file);
+    return data;
+}
+
+/* A layer large enough for every way to store weights that leaves some out: gaps, pairs, codebook,
+ * codes; every second as the open form. */
+static uint8_t *sparse_seed(int index, size_t *n_bytes) {
+    struct error err;
+    uint8_t *data = NULL;
+    uint8_t mask[64 * 32];
+    const float scale = 0.02f;
+    const pare_quant q = {4, -7, 7, -1, 1, &scale, NULL};
+    struct model *m = new_model("sparse", 1, 1, 64);
+    add_linear(m, "fc", add_simple(m, PARE_OP_FLATTEN, "flatten", 0), 32);
+    finish_model(m);
+    model_init_weights(m, (uint64_t)index);
+    float *w = model_weight_data(m, 0);
+    for (size_t k = 0; k < sizeof mask; k++) {
+        mask[k] = index / 2 == 0 ? (k * 7 + k / 64) % 4 < 2 : (k * k + k / 5) % 23 == 0;
+        if (index / 2 == 2)
+            w[k] = (float)(k % 5) * 0.25f;
+    }
+    model_set_mask(m, 0, mask, &err);
+    if (index / 2 == 3)
+        model_set_weight_quant(m, 0, &q, NULL, &err);
+    pare_status status = model_serialize(m, NULL, 0, &err, &data, n_bytes);
+    model_destroy(m);
+    if (status != PARE_OK)
+        return NULL;
+    return index % 2 == 0 ? open_form(data, n_bytes) : data;
+}
+
+/* 0: float; 1: masked; 2..6: quantized and masked, with quantized values; then those above. */
 uint8_t *fuzz_seed(int index, size_t *n_bytes) {
     static const int32_t bits[] = {0, 0, 1, 2, 4, 7, 12};
     struct error err;
     uint8_t *data = NULL;
-    if (index >= (int)(sizeof bits / sizeof *bits))
-        return NULL;
+    const int n_small = (int)(sizeof bits / sizeof *bits);
+    if (index >= n_small)
+        return index < n_small + 8 ? sparse_seed(index - n_small, n_bytes) : NULL;
     struct model *m = make_small();
     model_init_weights(m, (uint64_t)index);
     if (index % 3 == 0)

@@ -15,7 +15,22 @@ static void check(pare_status status) {
     exit(1);
 }
 
-/* Weight k gets k mod 17 bits (0: float), one scale or many, and a mask in two of three cases. */
+/* Which elements of weight k are kept: about one in 5, in 9 or in 40, or two of each four. */
+static void make_mask(int32_t k, int64_t n, pare_rng *rng, uint8_t *mask) {
+    static const uint64_t every[] = {1, 5, 9, 40};
+    for (int64_t e = 0; e < n; e++)
+        mask[e] = k % 5 == 4 ? (e + e / 4) % 4 < 2 : rng_below(rng, every[k % 5]) == 0;
+}
+
+/* Shares values where k is a multiple of 3: what a codebook is for. */
+static void share_values(struct model *m, int32_t weight, int32_t k) {
+    const int64_t n = m->graph.weights[weight]->n_elems;
+    float *data = model_weight_data(m, weight);
+    for (int64_t e = 0; e < n && k % 3 == 0; e++)
+        data[e] = (float)(1 + e * e % 7) * 0.125f;
+}
+
+/* Weight k gets k mod 17 bits (0: float), one scale or many, and a mask in four of five cases. */
 static void store_variously(struct model *m) {
     pare_rng rng;
     rng_init(&rng, 1, "write_model", 0);
@@ -26,9 +41,9 @@ static void store_variously(struct model *m) {
             continue;
         int32_t bits = k % 17, qmax = bits < 2 ? 1 : (1 << (bits - 1)) - 1;
         uint8_t *mask = malloc((size_t)w->n_elems);
-        for (int64_t e = 0; e < w->n_elems; e++)
-            mask[e] = rng_below(&rng, (uint64_t)(k % 3) * 4 + 1) == 0;
-        if (k % 3 != 0 && bits != 1)
+        make_mask(k, w->n_elems, &rng, mask);
+        share_values(m, i, k);
+        if (k % 5 != 0 && bits != 1)
             check(model_set_mask(m, i, mask, &err));
         free(mask);
         int32_t n = k % 2 == 0 ? (int32_t)w->dims[0] : 1;

@@ -137,27 +137,6 @@ static double mean_activation_bits(const pare_graph *graph) {
     return n > 0 ? bits / n : 32;
 }
 
-/* The kinds of storage in use, each once. Names are literals: pointers tell them apart. */
-static void fill_storage(struct record *rec, const pare_graph *graph) {
-    char text[96] = "";
-    const char *seen[4];
-    size_t n_seen = 0;
-    for (int32_t i = 0; i < graph->n_weights; i++) {
-        if (graph->weights[i]->role != PARE_ROLE_WEIGHT)
-            continue;
-        const char *name = model_storage_name(graph->weights[i]);
-        size_t k = 0;
-        while (k < n_seen && seen[k] != name)
-            k++;
-        if (k < n_seen)
-            continue;
-        seen[n_seen++] = name;
-        size_t n = strlen(text);
-        snprintf(text + n, sizeof text - n, "%s%s", n ? "; " : "", name);
-    }
-    record_set(rec, COL_stored_as, text);
-}
-
 pare_status fill_size(struct record *rec, const struct model *model, const struct model *base,
                       struct error *err) {
     struct model_counts counts, base_counts;
@@ -183,11 +162,9 @@ pare_status fill_size(struct record *rec, const struct model *model, const struc
     record_set_int(rec, COL_bytes_zstd, sizes.bytes_zstd);
     record_set_real(rec, COL_compression_ratio,
                     (double)base_sizes.bytes_fp32 / (double)sizes.bytes_file);
-    fill_storage(rec, &model->graph);
-    fill_layers(rec, model);
     record_set_real(rec, COL_weight_bits, mean_weight_bits(&model->graph));
     record_set_real(rec, COL_activation_bits, mean_activation_bits(&model->graph));
-    return PARE_OK;
+    return fill_layers(rec, model, err);
 }
 
 /* "ref_conv2d_i8 x20; ref_add_i8 x9": in order of first use. */

@@ -19,8 +19,8 @@ pare_status fill_confusion(struct record *rec, const uint8_t *predictions, const
 pare_status fill_size(struct record *rec, const struct model *model, const struct model *base,
                       struct error *err);
 
-/* Bits, sparsity and operations of each layer (fill_size does it too). */
-void fill_layers(struct record *rec, const struct model *model);
+/* Bits, sparsity, operations and storage of each layer (fill_size does it too). */
+pare_status fill_layers(struct record *rec, const struct model *model, struct error *err);
 
 void fill_execution(struct record *rec, const struct deployment *dep);
 

@@ -115,9 +115,10 @@ struct model_note {
     const char *key, *value;
 };
 
-/* As it would be stored: codes packed to their bits, masks as bitmaps where that is smaller. The
- * model must be finished and valid (model_verify). Only the notes given are stored, not those the
- * model was loaded with. *data is freed by the caller. */
+/* As it would be stored: codes packed to their bits, what is pruned left out where that is smaller,
+ * each weight in the way that takes the fewest bytes. The model must be finished and valid
+ * (model_verify). Only the notes given are stored, not those the model was loaded with. *data is
+ * freed by the caller. */
 pare_status model_serialize(const struct model *model, const struct model_note *notes,
                             size_t n_notes, struct error *err, uint8_t **data, size_t *n_bytes);
 /* `origin` begins each message: a path. The data may be freed afterwards. */
@@ -129,9 +130,15 @@ pare_status model_load(const char *path, struct error *err, struct model **out);
 /* A note read from the file the model came from, or NULL. */
 const char *model_note(const struct model *model, const char *key);
 
-/* How the file holds a weight: "fp32", "fp32-bitmap" (pruned values left out), "packed" (codes in
- * their bits) or "packed-bitmap". */
-const char *model_storage_name(const pare_weight *weight);
+/* How the file holds a weight. Values: "fp32", "packed" (codes in their bits) or "codebook"
+ * (indices of shared values); if pruned ones are left out, how it says which: "-bitmap", "-2:4" or
+ * "-relative" (gaps); "-huffman" where values or gaps are coded. "packed-relative-huffman". */
+struct model_storage {
+    char name[32];
+    int64_t n_bytes; /* of its tensors: values, indices, codebook, tables, scales; no header */
+};
+pare_status model_weight_storage(const pare_weight *weight, struct error *err,
+                                 struct model_storage *out);
 
 struct model_sizes {
     int64_t bytes_fp32; /* the file, if every weight were dense fp32 */

@@ -7,18 +7,10 @@ enum {
     GRAPH_SCHEMA = 1,
     MAX_FILE_BYTES = 256 << 20,
     MAX_GRAPH_DEPTH = 5,         /* graph, nodes, node, storage, weight */
+    MAX_ELEMS_PER_BYTE = 1024,   /* elements of weights per byte of a file: what it may ask for */
     MAX_TENSOR_NAME_BYTES = 160, /* node name, role and suffix */
 };
 
-/* How a weight lies in the file. */
-enum storage {
-    STORAGE_DENSE = 0, /* all values, no mask */
-    STORAGE_ZEROS = 1, /* all values; those that are 0 are the pruned ones */
-    STORAGE_BITMAP = 2 /* the mask as bits, and the values that are kept */
-};
-
-#define STORAGE_NAMES                                                                              \
-    { "dense", "zeros", "bitmap" }
 #define NOTE_PREFIX "note."
 
 #endif

@@ -2,23 +2,19 @@
 /* Models from safetensors files. Nothing in the file is trusted: the graph is built through the
  * same checked functions as any other, every tensor must have exactly the shape that the graph
  * gives it, and no tensor may be left over. */
-#include "core/alloc.h"
 #include "core/file.h"
+#include "model/compact.h"
 #include "model/model_file.h"
-#include "model/model_private.h"
-#include "model/pack.h"
-#include "model/safetensors.h"
+#include "model/weight_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const storage_names[] = STORAGE_NAMES;
+/* ---- JSON fields ---- */
 
-/* ---- JSON fields; `where` begins each message ---- */
-
-static pare_status check_keys(json_t *object, const char *where, const char *const *allowed,
-                              struct error *err) {
+pare_status json_check_keys(json_t *object, const char *where, const char *const *allowed,
+                            struct error *err) {
     const char *key;
     json_t *value;
     if (!json_is_object(object))
@@ -33,8 +29,8 @@ static pare_status check_keys(json_t *object, const char *where, const char *con
     return PARE_OK;
 }
 
-static pare_status to_int(json_t *value, const char *where, const char *key, struct error *err,
-                          int32_t *out) {
+pare_status json_to_int(json_t *value, const char *where, const char *key, struct error *err,
+                        int32_t *out) {
     if (!json_is_integer(value))
         return error_set(err, PARE_E_FORMAT, "%s: %s is missing or not a whole number", where, key);
     json_int_t v = json_integer_value(value);
@@ -45,15 +41,16 @@ static pare_status to_int(json_t *value, const char *where, const char *key, str
     return PARE_OK;
 }
 
-static pare_status get_int(json_t *object, const char *where, const char *key, struct error *err,
-                           int32_t *out) {
-    return to_int(json_object_get(object, key), where, key, err, out);
+pare_status json_get_int(json_t *object, const char *where, const char *key, struct error *err,
+                         int32_t *out) {
+    return json_to_int(json_object_get(object, key), where, key, err, out);
 }
 
 /* The same, leaving *out as it is where there is no such key. */
 static pare_status get_optional_int(json_t *object, const char *where, const char *key,
                                     struct error *err, int32_t *out) {
-    return json_object_get(object, key) == NULL ? PARE_OK : get_int(object, where, key, err, out);
+    return json_object_get(object, key) == NULL ? PARE_OK
+                                                : json_get_int(object, where, key, err, out);
 }
 
 /* Exactly n whole numbers. */
@@ -64,7 +61,7 @@ static pare_status get_ints(json_t *object, const char *where, const char *key, 
         return error_set(err, PARE_E_FORMAT, "%s: %s is missing or not a list of %zu numbers",
                          where, key, n);
     for (size_t i = 0; i < n; i++) {
-        pare_status status = to_int(json_array_get(list, i), where, key, err, &out[i]);
+        pare_status status = json_to_int(json_array_get(list, i), where, key, err, &out[i]);
         if (status != PARE_OK)
             return status;
     }
@@ -122,7 +119,7 @@ static pare_status read_spec(json_t *node, struct error *err, struct node_spec *
                                        "stride",  "pad",        "groups", "bias",         "eps",
                                        "storage", "activation", NULL};
     const char *where = spec->name;
-    pare_status status = check_keys(node, where, keys, err);
+    pare_status status = json_check_keys(node, where, keys, err);
     if (status == PARE_OK)
         status =
             get_ints(node, where, "inputs", spec->op == PARE_OP_ADD ? 2 : 1, err, spec->inputs);
@@ -147,7 +144,7 @@ static pare_status read_input_node(json_t *node, struct error *err) {
     static const char *const keys[] = {"name", "op", "activation", NULL};
     pare_op op = PARE_OP_SOFTMAX;
     const char *name = json_string_value(json_object_get(node, "name"));
-    pare_status status = check_keys(node, "node 0", keys, err);
+    pare_status status = json_check_keys(node, "node 0", keys, err);
     if (status == PARE_OK)
         status = get_op(node, "node 0", err, &op);
     if (status == PARE_OK && (op != PARE_OP_INPUT || name == NULL || strcmp(name, "input") != 0))
@@ -178,172 +175,7 @@ static pare_status read_nodes(struct model *model, json_t *nodes, struct error *
     return status == PARE_OK ? model_finish(model, err) : status;
 }
 
-/* ---- tensors ---- */
-
-/* The tensor "name" or "name.suffix", which must be there, of this dtype and shape. */
-static pare_status take_tensor(const struct st_file *file, const char *name, const char *suffix,
-                               enum st_dtype dtype, int32_t rank, const int64_t *dims,
-                               struct error *err, const void **data) {
-    char full[MAX_TENSOR_NAME_BYTES];
-    snprintf(full, sizeof full, "%s%s%s", name, *suffix != '\0' ? "." : "", suffix);
-    struct st_tensor *t = st_find(file, full);
-    if (t == NULL)
-        return error_set(err, PARE_E_FORMAT, "%s: the tensor is missing", full);
-    if (t->dtype != dtype)
-        return error_set(err, PARE_E_FORMAT, "%s: dtype is %s, wanted %s", full,
-                         t->dtype == ST_F32 ? "F32" : "U8", dtype == ST_F32 ? "F32" : "U8");
-    if (t->rank != rank)
-        return error_set(err, PARE_E_FORMAT, "%s: rank is %d, wanted %d", full, t->rank, rank);
-    for (int32_t i = 0; i < rank; i++)
-        if (t->dims[i] != dims[i])
-            return error_set(err, PARE_E_FORMAT, "%s: dimension %d is %lld, wanted %lld", full, i,
-                             (long long)t->dims[i], (long long)dims[i]);
-    t->is_used = 1;
-    *data = t->data;
-    return PARE_OK;
-}
-
-/* How one weight is stored, as its node's JSON says. */
-struct layout {
-    enum storage storage;
-    pare_quant quant; /* without scales */
-    int64_t n_stored;
-};
-
-static pare_status read_layout(json_t *entry, const struct weight_store *w, struct error *err,
-                               struct layout *layout) {
-    static const char *const keys[] = {"encoding", "bits", "qmax", "axis", NULL};
-    *layout = (struct layout){.storage = STORAGE_DENSE, .n_stored = w->view.n_elems};
-    if (entry == NULL)
-        return PARE_OK;
-    pare_status status = check_keys(entry, w->name, keys, err);
-    if (status != PARE_OK)
-        return status;
-    const char *encoding = json_string_value(json_object_get(entry, "encoding"));
-    int found = -1;
-    for (int i = STORAGE_DENSE; i <= STORAGE_BITMAP && encoding != NULL; i++)
-        if (strcmp(encoding, storage_names[i]) == 0)
-            found = i;
-    if (found < 0)
-        return error_set(err, PARE_E_FORMAT,
-                         "%s: encoding is \"%.20s\", wanted dense, zeros or bitmap", w->name,
-                         encoding != NULL ? encoding : "(missing)");
-    layout->storage = (enum storage)found;
-    pare_quant *q = &layout->quant;
-    if (json_object_size(entry) == 1) /* not quantized */
-        return PARE_OK;
-    status = get_int(entry, w->name, "bits", err, &q->bits);
-    if (status == PARE_OK)
-        status = get_int(entry, w->name, "qmax", err, &q->qmax);
-    if (status == PARE_OK)
-        status = get_int(entry, w->name, "axis", err, &q->axis);
-    if (status == PARE_OK && (q->bits < 1 || q->bits > 16 || q->qmax < 1 || q->qmax > INT16_MAX))
-        status = error_set(err, PARE_E_FORMAT, "%s: bits is %d and qmax %d, wanted 1..16 and 1..%d",
-                           w->name, q->bits, q->qmax, INT16_MAX);
-    q->qmin = -q->qmax;
-    q->n = q->axis == 0 ? (int32_t)w->view.dims[0] : 1;
-    return status;
-}
-
-/* The bitmap, into the mask buffer, and how many elements it keeps. */
-static pare_status read_bitmap(const struct st_file *file, struct weight_store *w,
-                               struct error *err, struct layout *layout) {
-    const void *bits = NULL;
-    int64_t n_bytes = (w->view.n_elems + 7) / 8;
-    pare_status status = take_tensor(file, w->name, "mask", ST_U8, 1, &n_bytes, err, &bits);
-    if (status == PARE_OK)
-        status = weight_make_mask_buffer(w, err);
-    if (status != PARE_OK)
-        return status;
-    if (!pack_read_mask(bits, w->view.n_elems, w->mask))
-        return error_set(err, PARE_E_FORMAT, "%s.mask: bits after the last element are not 0",
-                         w->name);
-    layout->n_stored = 0;
-    for (int64_t i = 0; i < w->view.n_elems; i++)
-        layout->n_stored += w->mask[i];
-    return PARE_OK;
-}
-
-static pare_status read_floats(struct model *model, const struct st_file *file,
-                               struct weight_store *w, const struct layout *layout,
-                               struct error *err) {
-    const void *bytes = NULL;
-    bool sparse = layout->storage == STORAGE_BITMAP;
-    pare_status status =
-        sparse ? take_tensor(file, w->name, "values", ST_F32, 1, &layout->n_stored, err, &bytes)
-               : take_tensor(file, w->name, "", ST_F32, w->view.rank, w->view.dims, err, &bytes);
-    if (status != PARE_OK)
-        return status;
-    const uint8_t *from = bytes;
-    for (int64_t i = 0; i < w->view.n_elems; i++) {
-        w->data[i] = 0.0f;
-        if (sparse && w->mask[i] == 0)
-            continue;
-        memcpy(&w->data[i], from, sizeof(float)); /* a file's tensors need not be aligned */
-        from += sizeof(float);
-    }
-    return model_set_weight(model, w->view.index, w->data, err); /* checks the values */
-}
-
-static pare_status unpack_codes(const struct st_file *file, const struct weight_store *w,
-                                const struct layout *layout, struct error *err, int16_t *codes) {
-    const void *packed = NULL;
-    int64_t bad = 0, n = layout->n_stored;
-    int64_t n_bytes = (int64_t)pack_n_bytes(layout->quant.bits, n);
-    pare_status status = take_tensor(file, w->name, "packed", ST_U8, 1, &n_bytes, err, &packed);
-    if (status != PARE_OK)
-        return status;
-    if (!pack_read_codes(packed, n, layout->quant.bits, layout->quant.qmax, codes, &bad))
-        return error_set(err, PARE_E_FORMAT,
-                         "%s.packed: code %lld of %lld is out of range, or bits after "
-                         "the last are not 0",
-                         w->name, (long long)bad, (long long)n);
-    if (layout->storage != STORAGE_BITMAP)
-        return PARE_OK;
-    for (int64_t i = w->view.n_elems - 1; i >= 0; i--) /* spread from the end, in place */
-        codes[i] = w->mask[i] != 0 ? codes[--n] : 0;
-    return PARE_OK;
-}
-
-static pare_status read_codes(struct model *model, const struct st_file *file,
-                              struct weight_store *w, struct layout *layout, struct error *err) {
-    const void *bytes = NULL;
-    int64_t n_scales = layout->quant.n;
-    int16_t *codes = alloc_array((size_t)w->view.n_elems, sizeof *codes);
-    float *scale = alloc_array((size_t)n_scales, sizeof *scale);
-    pare_status status = codes == NULL || scale == NULL
-                             ? error_set(err, PARE_E_NOMEM, "%s: out of memory", w->name)
-                             : unpack_codes(file, w, layout, err, codes);
-    if (status == PARE_OK)
-        status = take_tensor(file, w->name, "scale", ST_F32, 1, &n_scales, err, &bytes);
-    if (status == PARE_OK) {
-        memcpy(scale, bytes, (size_t)n_scales * sizeof *scale);
-        layout->quant.scale = scale;
-        status = model_set_weight_quant(model, w->view.index, &layout->quant, codes, err);
-    }
-    free(codes);
-    free(scale);
-    return status;
-}
-
-static pare_status read_weight(struct model *model, const struct st_file *file, json_t *entry,
-                               struct weight_store *w, struct error *err) {
-    struct layout layout;
-    pare_status status = read_layout(entry, w, err, &layout);
-    if (status == PARE_OK && layout.storage == STORAGE_BITMAP)
-        status = read_bitmap(file, w, err, &layout);
-    if (status == PARE_OK)
-        status = layout.quant.bits == 0 ? read_floats(model, file, w, &layout, err)
-                                        : read_codes(model, file, w, &layout, err);
-    if (status != PARE_OK || layout.storage == STORAGE_DENSE)
-        return status;
-    if (layout.storage == STORAGE_ZEROS) {
-        status = weight_make_mask_buffer(w, err);
-        for (int64_t i = 0; i < w->view.n_elems && status == PARE_OK; i++)
-            w->mask[i] = w->data[i] != 0.0f;
-    }
-    return status == PARE_OK ? model_set_mask(model, w->view.index, w->mask, err) : status;
-}
+/* ---- weights ---- */
 
 /* A node's "storage" names weights that the node has, and nothing else. */
 static pare_status check_storage(const pare_node *node, json_t *all, struct error *err) {
@@ -376,7 +208,7 @@ static pare_status read_weights(struct model *model, const struct st_file *file,
                 continue;
             struct weight_store *w = weight_of(node->weights[role]);
             json_t *entry = json_object_get(all, strrchr(w->name, '.') + 1);
-            status = read_weight(model, file, entry, w, err);
+            status = weight_read(model, file, entry, w, err);
         }
     }
     return status;
@@ -389,17 +221,17 @@ static pare_status read_activation(struct model *model, int32_t node, json_t *en
     float scale = 0.0f;
     int32_t zero_point = 0;
     pare_quant q = {.axis = -1, .n = 1, .scale = &scale, .zero_point = &zero_point};
-    pare_status status = check_keys(entry, name, keys, err);
+    pare_status status = json_check_keys(entry, name, keys, err);
     if (status == PARE_OK)
-        status = get_int(entry, name, "bits", err, &q.bits);
+        status = json_get_int(entry, name, "bits", err, &q.bits);
     if (status == PARE_OK && q.bits == 0)
         status = error_set(err, PARE_E_FORMAT, "%s: activation bits is 0, wanted 1..16", name);
     if (status == PARE_OK)
-        status = get_int(entry, name, "qmin", err, &q.qmin);
+        status = json_get_int(entry, name, "qmin", err, &q.qmin);
     if (status == PARE_OK)
-        status = get_int(entry, name, "qmax", err, &q.qmax);
+        status = json_get_int(entry, name, "qmax", err, &q.qmax);
     if (status == PARE_OK)
-        status = get_int(entry, name, "zero_point", err, &zero_point);
+        status = json_get_int(entry, name, "zero_point", err, &zero_point);
     if (status == PARE_OK)
         status = get_float(entry, name, "scale", err, &scale);
     return status == PARE_OK ? model_set_activation_quant(model, node, &q, err) : status;
@@ -450,12 +282,12 @@ static pare_status parse_graph_text(const struct st_file *file, struct error *er
     pare_status status = st_parse_json(json_string_value(text), json_string_length(text),
                                        MAX_GRAPH_DEPTH, "graph", err, &parsed);
     if (status == PARE_OK)
-        status = get_int(parsed, "graph", "schema", err, &schema);
+        status = json_get_int(parsed, "graph", "schema", err, &schema);
     if (status == PARE_OK && schema != GRAPH_SCHEMA)
         status = error_set(err, PARE_E_UNSUPPORTED, "graph: schema is %d, this pare reads %d",
                            schema, GRAPH_SCHEMA);
     if (status == PARE_OK)
-        status = check_keys(parsed, "graph", keys, err);
+        status = json_check_keys(parsed, "graph", keys, err);
     if (status != PARE_OK) {
         json_decref(parsed);
         return status;
@@ -470,7 +302,7 @@ static pare_status build(json_t *graph, int64_t max_elems, struct error *err, st
     struct model *model = NULL;
     pare_status status = get_ints(graph, "graph", "input", 3, err, dims);
     if (status == PARE_OK)
-        status = get_int(graph, "graph", "classes", err, &n_classes);
+        status = json_get_int(graph, "graph", "classes", err, &n_classes);
     if (status == PARE_OK)
         status = model_create(json_string_value(json_object_get(graph, "name")), dims, err, &model);
     if (status != PARE_OK)
@@ -489,16 +321,36 @@ static pare_status build(json_t *graph, int64_t max_elems, struct error *err, st
     return PARE_OK;
 }
 
+/* The file, or the one within it; *inner holds that one's bytes. */
+static pare_status open_file(const uint8_t *data, size_t n_bytes, struct error *err,
+                             struct st_file *file, uint8_t **inner) {
+    size_t inner_bytes = 0;
+    struct st_file outer = {0};
+    pare_status status = st_read(data, n_bytes, err, &outer);
+    if (status != PARE_OK)
+        return status;
+    if (!compact_is(&outer)) {
+        *file = outer;
+        return PARE_OK;
+    }
+    status = compact_open(&outer, err, inner, &inner_bytes);
+    if (status == PARE_OK)
+        status = st_read(*inner, inner_bytes, err, file);
+    st_file_clear(&outer);
+    return status;
+}
+
 static pare_status parse(const uint8_t *data, size_t n_bytes, struct error *err,
                          struct model **out) {
     struct st_file file = {0};
     json_t *graph = NULL;
     struct model *model = NULL;
-    pare_status status = st_read(data, n_bytes, err, &file);
+    uint8_t *inner = NULL;
+    pare_status status = open_file(data, n_bytes, err, &file, &inner);
     if (status == PARE_OK)
         status = parse_graph_text(&file, err, &graph);
-    if (status == PARE_OK) /* no encoding takes less than a bit per element */
-        status = build(graph, (int64_t)n_bytes * 8, err, &model);
+    if (status == PARE_OK)
+        status = build(graph, (int64_t)n_bytes * MAX_ELEMS_PER_BYTE, err, &model);
     json_t *nodes = json_object_get(graph, "nodes");
     if (status == PARE_OK)
         status = read_weights(model, &file, nodes, err);
@@ -514,6 +366,7 @@ static pare_status parse(const uint8_t *data, size_t n_bytes, struct error *err,
         model_destroy(model);
     json_decref(graph);
     st_file_clear(&file);
+    free(inner);
     return status;
 }
 

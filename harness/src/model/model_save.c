@@ -2,117 +2,14 @@
 /* Models to safetensors files, and their sizes. */
 #include "core/alloc.h"
 #include "core/file.h"
+#include "model/compact.h"
 #include "model/model_file.h"
-#include "model/model_private.h"
-#include "model/pack.h"
-#include "model/safetensors.h"
+#include "model/weight_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
-
-static const char *const storage_names[] = STORAGE_NAMES;
-
-/* ---- tensors ---- */
-
-static int64_t count_kept(const pare_weight *w) {
-    int64_t n = 0;
-    for (int64_t i = 0; i < w->n_elems; i++)
-        n += w->mask[i];
-    return n;
-}
-
-static int64_t value_bytes(const pare_weight *w, int64_t n) {
-    if (w->quant.bits == 0)
-        return n * (int64_t)sizeof(float);
-    return (int64_t)pack_n_bytes(w->quant.bits, n);
-}
-
-/* Can the mask be read off the zeros? Not if a kept value is 0. */
-static bool zeros_tell_mask(const pare_weight *w) {
-    for (int64_t i = 0; i < w->n_elems; i++) {
-        bool is_zero = w->quant.bits == 0 ? w->data[i] == 0.0f : w->codes[i] == 0;
-        if (w->mask[i] != 0 && is_zero)
-            return false;
-    }
-    return true;
-}
-
-static enum storage choose_storage(const pare_weight *w) {
-    if (w->mask == NULL)
-        return STORAGE_DENSE;
-    int64_t with_bitmap = (w->n_elems + 7) / 8 + value_bytes(w, count_kept(w));
-    bool zeros = zeros_tell_mask(w) && value_bytes(w, w->n_elems) <= with_bitmap;
-    return zeros ? STORAGE_ZEROS : STORAGE_BITMAP;
-}
-
-const char *model_storage_name(const pare_weight *w) {
-    static const char *const names[2][2] = {{"fp32", "fp32-bitmap"}, {"packed", "packed-bitmap"}};
-    return names[w->quant.bits != 0][choose_storage(w) == STORAGE_BITMAP];
-}
-
-static pare_status add_bytes(struct st_writer *writer, const char *name, const char *suffix,
-                             enum st_dtype dtype, int64_t n, struct error *err, void **data) {
-    char full[MAX_TENSOR_NAME_BYTES];
-    snprintf(full, sizeof full, "%s.%s", name, suffix);
-    return st_add(writer, full, dtype, 1, &n, err, data);
-}
-
-/* Does element i have a place of its own in the file? */
-static bool is_stored(const pare_weight *w, enum storage storage, int64_t i) {
-    return storage != STORAGE_BITMAP || w->mask[i] != 0;
-}
-
-static pare_status add_floats(struct st_writer *writer, const pare_weight *w, enum storage storage,
-                              int64_t n_stored, struct error *err) {
-    void *place = NULL;
-    pare_status status = storage == STORAGE_BITMAP
-                             ? add_bytes(writer, w->name, "values", ST_F32, n_stored, err, &place)
-                             : st_add(writer, w->name, ST_F32, w->rank, w->dims, err, &place);
-    float *values = place;
-    for (int64_t i = 0; i < w->n_elems && status == PARE_OK; i++)
-        if (is_stored(w, storage, i))
-            *values++ = storage == STORAGE_ZEROS && w->mask[i] == 0 ? 0.0f : w->data[i];
-    return status;
-}
-
-static pare_status add_codes(struct st_writer *writer, const pare_weight *w, enum storage storage,
-                             int64_t n_stored, struct error *err) {
-    void *packed = NULL, *scale = NULL;
-    int16_t *codes = alloc_array((size_t)n_stored, sizeof *codes);
-    if (codes == NULL)
-        return error_set(err, PARE_E_NOMEM, "%s: out of memory", w->name);
-    int64_t k = 0;
-    for (int64_t i = 0; i < w->n_elems; i++)
-        if (is_stored(w, storage, i))
-            codes[k++] = w->codes[i];
-    int64_t n_bytes = (int64_t)pack_n_bytes(w->quant.bits, n_stored);
-    pare_status status = add_bytes(writer, w->name, "packed", ST_U8, n_bytes, err, &packed);
-    if (status == PARE_OK)
-        pack_codes(codes, n_stored, w->quant.bits, w->quant.qmax, packed);
-    if (status == PARE_OK)
-        status = add_bytes(writer, w->name, "scale", ST_F32, w->quant.n, err, &scale);
-    if (status == PARE_OK)
-        memcpy(scale, w->quant.scale, (size_t)w->quant.n * sizeof(float));
-    free(codes);
-    return status;
-}
-
-static pare_status add_weight(struct st_writer *writer, const pare_weight *w, enum storage storage,
-                              struct error *err) {
-    int64_t n_stored = storage == STORAGE_BITMAP ? count_kept(w) : w->n_elems;
-    void *mask = NULL;
-    if (storage == STORAGE_BITMAP) {
-        pare_status status =
-            add_bytes(writer, w->name, "mask", ST_U8, (w->n_elems + 7) / 8, err, &mask);
-        if (status != PARE_OK)
-            return status;
-        pack_mask(w->mask, w->n_elems, mask);
-    }
-    return w->quant.bits == 0 ? add_floats(writer, w, storage, n_stored, err)
-                              : add_codes(writer, w, storage, n_stored, err);
-}
 
 /* ---- the graph as JSON ---- */
 
@@ -125,24 +22,15 @@ static json_t *pair(int32_t a, int32_t b) {
     return json_pack("[i, i]", a, b);
 }
 
-static json_t *storage_json(const pare_weight *w, enum storage storage, int *failed) {
-    json_t *entry = json_object();
-    put(entry, "encoding", json_string(storage_names[storage]), failed);
-    if (w->quant.bits == 0)
-        return entry;
-    put(entry, "bits", json_integer(w->quant.bits), failed);
-    put(entry, "qmax", json_integer(w->quant.qmax), failed);
-    put(entry, "axis", json_integer(w->quant.axis), failed);
-    return entry;
-}
-
 /* Only of weights that are not plain fp32 tensors. */
-static void put_storage(json_t *object, const pare_node *node, int *failed) {
+static void put_storage(json_t *object, const pare_node *node, const struct storage *storage,
+                        int *failed) {
     json_t *all = json_object();
     for (int role = 0; role < PARE_N_ROLES; role++) {
         const pare_weight *w = node->weights[role];
-        if (w != NULL && (w->mask != NULL || w->quant.bits != 0))
-            put(all, strrchr(w->name, '.') + 1, storage_json(w, choose_storage(w), failed), failed);
+        json_t *entry = w != NULL ? weight_entry(w, &storage[w->index], failed) : NULL;
+        if (entry != NULL)
+            put(all, strrchr(w->name, '.') + 1, entry, failed);
     }
     if (json_object_size(all) > 0)
         put(object, "storage", all, failed);
@@ -171,7 +59,7 @@ static void put_window(json_t *object, const pare_node *n, int *failed) {
         put(object, "groups", json_integer(n->groups), failed);
 }
 
-static json_t *node_json(const pare_node *n, bool plain, int *failed) {
+static json_t *node_json(const pare_node *n, const struct storage *storage, int *failed) {
     json_t *object = json_object(), *inputs = json_array();
     put(object, "name", json_string(n->name), failed);
     put(object, "op", json_string(op_name(n->op)), failed);
@@ -188,15 +76,15 @@ static json_t *node_json(const pare_node *n, bool plain, int *failed) {
         put(object, "bias", json_boolean(n->weights[PARE_ROLE_BIAS] != NULL), failed);
     if (n->op == PARE_OP_BATCH_NORM)
         put(object, "eps", json_real((double)n->eps), failed);
-    if (!plain)
-        put_storage(object, n, failed);
-    if (!plain && n->activation.bits != 0)
+    if (storage != NULL)
+        put_storage(object, n, storage, failed);
+    if (storage != NULL && n->activation.bits != 0)
         put_activation(object, &n->activation, failed);
     return object;
 }
 
 /* The graph's text; reals have 17 digits, which give back every float exactly. NULL: no memory. */
-static char *graph_text(const pare_graph *g, bool plain) {
+static char *graph_text(const pare_graph *g, const struct storage *storage) {
     int failed = 0;
     json_t *graph = json_object(), *nodes = json_array();
     put(graph, "schema", json_integer(GRAPH_SCHEMA), &failed);
@@ -205,7 +93,7 @@ static char *graph_text(const pare_graph *g, bool plain) {
         json_pack("[i, i, i]", g->input_dims[0], g->input_dims[1], g->input_dims[2]), &failed);
     put(graph, "classes", json_integer(g->n_classes), &failed);
     for (int32_t i = 0; i < g->n_nodes; i++)
-        failed |= json_array_append_new(nodes, node_json(g->nodes[i], plain, &failed)) != 0;
+        failed |= json_array_append_new(nodes, node_json(g->nodes[i], storage, &failed)) != 0;
     put(graph, "nodes", nodes, &failed);
     char *text = failed ? NULL : json_dumps(graph, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(graph);
@@ -231,10 +119,11 @@ static pare_status put_note(json_t *metadata, const struct model_note *note, str
 }
 
 static pare_status make_metadata(const struct model *model, const struct model_note *notes,
-                                 size_t n_notes, bool plain, struct error *err, json_t **out) {
+                                 size_t n_notes, const struct storage *storage, struct error *err,
+                                 json_t **out) {
     int failed = 0;
     pare_status status = PARE_OK;
-    char *text = graph_text(&model->graph, plain);
+    char *text = graph_text(&model->graph, storage);
     json_t *metadata = json_object();
     put(metadata, "format", json_string("pare"), &failed);
     put(metadata, "pare.version", json_string(PARE_VERSION), &failed);
@@ -254,27 +143,80 @@ static pare_status make_metadata(const struct model *model, const struct model_n
 
 /* ---- files ---- */
 
-/* `plain`: as if every weight were dense fp32 and nothing were quantized. */
-static pare_status serialize(const struct model *model, const struct model_note *notes,
-                             size_t n_notes, bool plain, struct error *err, uint8_t **data,
-                             size_t *n_bytes) {
+/* How each weight is stored: (n_weights), freed by the caller. *is_special: one of them in a way of
+ * which a general reader makes little. Then the small tensors, biases and statistics, are coded
+ * too, where that is smaller. */
+static pare_status choose_storage(const struct model *model, struct error *err,
+                                  struct storage **out, bool *is_special) {
+    const pare_graph *g = &model->graph;
+    struct storage *all = alloc_array((size_t)g->n_weights, sizeof *all);
+    pare_status status =
+        all == NULL ? error_set(err, PARE_E_NOMEM, "%s: out of memory", g->name) : PARE_OK;
+    int64_t n_bytes;
+    *is_special = false;
+    for (int32_t i = 0; i < g->n_weights && status == PARE_OK; i++) {
+        status = storage_choose(g->weights[i], false, err, &all[i], &n_bytes);
+        *is_special = *is_special || (status == PARE_OK && storage_is_special(&all[i]));
+    }
+    for (int32_t i = 0; i < g->n_weights && status == PARE_OK && *is_special; i++)
+        if (g->weights[i]->mask == NULL && g->weights[i]->role != PARE_ROLE_WEIGHT)
+            status = storage_choose(g->weights[i], true, err, &all[i], &n_bytes);
+    if (status == PARE_OK)
+        *out = all;
+    else
+        free(all);
+    return status;
+}
+
+/* storage NULL: as if every weight were dense fp32 and nothing were quantized. */
+static pare_status write_tensors(const struct model *model, const struct model_note *notes,
+                                 size_t n_notes, const struct storage *storage, struct error *err,
+                                 uint8_t **data, size_t *n_bytes) {
     struct st_writer writer = {0};
     json_t *metadata = NULL;
-    if (!model->priv->is_finished)
-        return error_set(err, PARE_E_STATE, "%s: the model is not finished and cannot be stored",
-                         model->graph.name);
-    pare_status status = model_verify(model, err);
-    if (status == PARE_OK)
-        status = make_metadata(model, notes, n_notes, plain, err, &metadata);
+    pare_status status = make_metadata(model, notes, n_notes, storage, err, &metadata);
     for (int32_t i = 0; i < model->graph.n_weights && status == PARE_OK; i++) {
         const pare_weight *w = model->graph.weights[i];
-        status = plain ? add_floats(&writer, w, STORAGE_DENSE, w->n_elems, err)
-                       : add_weight(&writer, w, choose_storage(w), err);
+        status = storage == NULL ? weight_write_plain(&writer, w, err)
+                                 : weight_write(&writer, w, &storage[i], err);
     }
     if (status == PARE_OK)
         status = st_write(&writer, metadata, err, data, n_bytes);
     json_decref(metadata);
     st_writer_clear(&writer);
+    return status;
+}
+
+static pare_status make_compact(const struct model *model, struct error *err, uint8_t **data,
+                                size_t *n_bytes) {
+    uint8_t *open = *data;
+    int64_t n_elems = 0;
+    for (int32_t i = 0; i < model->graph.n_weights; i++)
+        n_elems += model->graph.weights[i]->n_elems;
+    size_t least = (size_t)(n_elems / MAX_ELEMS_PER_BYTE + 1);
+    pare_status status = compact_make(open, *n_bytes, least, err, data, n_bytes);
+    free(open);
+    if (status != PARE_OK)
+        *data = NULL;
+    return status;
+}
+
+static pare_status serialize(const struct model *model, const struct model_note *notes,
+                             size_t n_notes, bool plain, struct error *err, uint8_t **data,
+                             size_t *n_bytes) {
+    struct storage *storage = NULL;
+    bool is_special = false;
+    if (!model->priv->is_finished)
+        return error_set(err, PARE_E_STATE, "%s: the model is not finished and cannot be stored",
+                         model->graph.name);
+    pare_status status = model_verify(model, err);
+    if (status == PARE_OK && !plain)
+        status = choose_storage(model, err, &storage, &is_special);
+    if (status == PARE_OK)
+        status = write_tensors(model, notes, n_notes, storage, err, data, n_bytes);
+    if (status == PARE_OK && is_special)
+        status = make_compact(model, err, data, n_bytes);
+    free(storage);
     return status;
 }
 
@@ -295,6 +237,24 @@ pare_status model_save(const struct model *model, const char *path, const struct
     if (status == PARE_OK)
         status = file_write(path, data, n_bytes, err);
     free(data);
+    return status;
+}
+
+pare_status model_weight_storage(const pare_weight *weight, struct error *err,
+                                 struct model_storage *out) {
+    struct st_writer writer = {0};
+    struct storage storage;
+    int64_t n_bytes = 0;
+    pare_status status = storage_choose(weight, false, err, &storage, &n_bytes);
+    if (status == PARE_OK)
+        status = weight_write(&writer, weight, &storage, err);
+    if (status == PARE_OK) {
+        out->n_bytes = 0;
+        for (size_t i = 0; i < writer.n_tensors; i++)
+            out->n_bytes += (int64_t)writer.tensors[i].n_bytes;
+        storage_name(&storage, weight, out->name);
+    }
+    st_writer_clear(&writer);
     return status;
 }
 

@@ -9,12 +9,11 @@ size_t pack_n_bytes(int32_t bits, int64_t n) {
     return (size_t)((n * bits + 7) / 8);
 }
 
-/* Stored without sign: 0 .. 2 qmax, or for binary 0 (-1) and 1 (+1). */
-static uint32_t to_unsigned(int16_t code, int32_t bits, int32_t qmax) {
+uint32_t pack_to_unsigned(int16_t code, int32_t bits, int32_t qmax) {
     return bits == 1 ? (uint32_t)(code > 0) : (uint32_t)(code + qmax);
 }
 
-static bool from_unsigned(uint32_t u, int32_t bits, int32_t qmax, int16_t *code) {
+bool pack_from_unsigned(uint32_t u, int32_t bits, int32_t qmax, int16_t *code) {
     if (bits == 1)
         *code = u == 0 ? -1 : 1;
     else if (u <= 2 * (uint32_t)qmax)
@@ -30,7 +29,7 @@ static void pack_ternary(const int16_t *codes, int64_t n, uint8_t *out) {
     for (int64_t i = 0; i < n; i += 5) {
         uint32_t byte = 0;
         for (int64_t k = i + 4; k >= i; k--)
-            byte = byte * 3 + (k < n ? to_unsigned(codes[k], 2, 1) : 0);
+            byte = byte * 3 + (k < n ? pack_to_unsigned(codes[k], 2, 1) : 0);
         out[i / 5] = (uint8_t)byte;
     }
 }
@@ -59,7 +58,7 @@ void pack_codes(const int16_t *codes, int64_t n, int32_t bits, int32_t qmax, uin
         return;
     }
     for (int64_t i = 0; i < n; i++) {
-        pending |= to_unsigned(codes[i], bits, qmax) << n_pending; /* < 8 + 16 bits */
+        pending |= pack_to_unsigned(codes[i], bits, qmax) << n_pending; /* < 8 + 16 bits */
         for (n_pending += bits; n_pending >= 8; n_pending -= 8, pending >>= 8)
             *out++ = (uint8_t)pending;
     }
@@ -76,7 +75,7 @@ bool pack_read_codes(const uint8_t *in, int64_t n, int32_t bits, int32_t qmax, i
     for (int64_t i = 0; i < n; i++) {
         for (; n_pending < bits; n_pending += 8)
             pending |= (uint32_t)*in++ << n_pending;
-        if (!from_unsigned(pending & ((1u << bits) - 1), bits, qmax, &codes[i])) {
+        if (!pack_from_unsigned(pending & ((1u << bits) - 1), bits, qmax, &codes[i])) {
             *bad = i;
             return false;
         }

@@ -11,6 +11,11 @@
  * otherwise. */
 size_t pack_n_bytes(int32_t bits, int64_t n);
 
+/* One code without its sign: 0 .. 2 qmax, or for binary 0 (-1) and 1 (+1). And back; false: there
+ * is no such code. */
+uint32_t pack_to_unsigned(int16_t code, int32_t bits, int32_t qmax);
+bool pack_from_unsigned(uint32_t u, int32_t bits, int32_t qmax, int16_t *code);
+
 /* codes (n), each in [-qmax, qmax] -> out (pack_n_bytes). */
 void pack_codes(const int16_t *codes, int64_t n, int32_t bits, int32_t qmax, uint8_t *out);
 

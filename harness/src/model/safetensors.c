@@ -13,7 +13,7 @@
 #endif
 
 enum {
-    MAX_HEADER_BYTES = 4 << 20,
+    MAX_HEADER_BYTES = ST_MAX_HEADER_BYTES,
     MAX_HEADER_DEPTH = 3, /* the object, a tensor, its shape */
     MAX_TENSORS = 1 << 16,
 };
@@ -106,6 +106,8 @@ pare_status st_write(struct st_writer *writer, json_t *metadata, struct error *e
         return no_memory(err);
     size_t text_bytes = strlen(text);
     size_t header_bytes = (text_bytes + 7) / 8 * 8;
+    if (8 + header_bytes + data_bytes < writer->least_bytes)
+        header_bytes = (writer->least_bytes - data_bytes) / 8 * 8;
     if (header_bytes > MAX_HEADER_BYTES) {
         free(text);
         return error_set(err, PARE_E_LIMIT,

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 enum st_dtype { ST_F32, ST_U8 };
+enum { ST_MAX_HEADER_BYTES = 4 << 20 };
 
 struct st_tensor {
     const char *name;
@@ -28,14 +29,15 @@ struct st_tensor {
 struct st_writer {
     struct st_tensor *tensors; /* names and data owned */
     size_t n_tensors;
+    size_t least_bytes; /* the file gets so many, by more spaces in its header */
 };
 
 /* A new tensor of zeros, to be filled through *data. The name is copied. */
 pare_status st_add(struct st_writer *writer, const char *name, enum st_dtype dtype, int32_t rank,
                    const int64_t *dims, struct error *err, void **data);
 /* The whole file: F32 tensors first, then U8, each kind in the order it was added, the header
- * padded with spaces to a multiple of 8 bytes. *file is freed by the caller. Metadata: an object of
- * strings. */
+ * padded with spaces to a multiple of 8 bytes, and until the file has least_bytes. *file is freed
+ * by the caller. Metadata: an object of strings. */
 pare_status st_write(struct st_writer *writer, json_t *metadata, struct error *err, uint8_t **file,
                      size_t *n_bytes);
 void st_writer_clear(struct st_writer *writer);
