@@ -7,7 +7,7 @@ set -eu
     echo "SKIPPED: MNIST is not in PARE_DATASETS"
     exit 77
 }
-for name in mnist_agp_90 all_pruners; do
+for name in mnist_agp_90 all_pruners structured half_channels; do
     "$PARE" run "$PARE_HOME/scripts/seeds/$name.lua" --profile quick --out "$name.csv" >"$name.log" 2>&1 || {
         cat "$name.log"
         exit 1
@@ -19,8 +19,10 @@ print(f"{sys.argv[1]}: {len(rows)} rows")
 for row in rows:
     wanted = row["sparsity_requested"]
     ok = row["status"] == "ok" and (not wanted or abs(float(row["sparsity"]) - float(wanted)) < 0.01)
+    macs = row["sparsity_macs_requested"]
+    ok = ok and (not macs or 0 <= float(row["sparsity_macs"]) - float(macs) < 0.05)
     if not ok:
-        sys.exit(f"{row['pipeline']}: status {row['status']} {row['error']}, sparsity {row['sparsity']}, wanted {wanted}")
+        sys.exit(f"{row['pipeline']}: status {row['status']} {row['error']}, sparsity {row['sparsity']}, wanted {wanted}; of MACs {row['sparsity_macs']}, wanted {macs}")
 PYTHON
 done
 "$PARE" run "$PARE_HOME/scripts/seeds/mnist_agp_90.lua" --profile quick --out mnist_agp_90.csv --resume --dry-run \
