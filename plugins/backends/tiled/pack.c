@@ -168,6 +168,28 @@ static int steps_fit(const struct tiled_packer *packer, const struct lower_step 
     return kind->bits == 1 ? read == elems : read <= i8_read + i8_read / 8;
 }
 
+/* Weights as they are, or widened to 8 bits. */
+static const struct tiled_product_kind *whole_kind(const struct tiled_packer *packer,
+                                                   const struct lower_step *s) {
+    return packer->kernels->kinds[s->arith == LOWER_F32 ? TILED_F32 : TILED_I8];
+}
+
+/* The kind for few output channels, NULL: there is none, or it does not do. It reads two elements
+ * of a float run at once, and what lies behind a run may be no number. */
+static const struct tiled_product_kind *half_kind(const struct tiled_packer *packer,
+                                                  const struct tiled_step *step) {
+    const struct lower_step *s = &step->low;
+    const int is_f32 = s->arith == LOWER_F32;
+    const struct tiled_product_kind *kind =
+        packer->kernels->kinds[is_f32 ? TILED_F32_HALF : TILED_I8_HALF];
+    if (kind == NULL || s->arith == LOWER_I16 || s->kind != LOWER_CONV2D || s->groups != 1 ||
+        s->out_c > packer->kernels->lanes / 2 || step->fused.is_fused) {
+        return NULL;
+    }
+    const int fits = is_f32 ? run_elems(s) % kind->codes == 0 : steps_fit(packer, s, kind);
+    return fits ? kind : NULL;
+}
+
 /* The narrowest kind that can hold the weights; NULL: the 16-bit path. */
 static const struct tiled_product_kind *find_kind(const struct tiled_packer *packer,
                                                   const struct lower_step *s, int32_t bits) {
@@ -196,6 +218,8 @@ int tiled_pack_product(struct tiled_packer *packer, struct tiled_step *step, int
     int32_t n_params;
     const struct tiled_layout *in = &packer->plan->layouts[s->in[0]];
     p->kind = in->is_bits ? tiled_bits_kind(packer->kernels, s, in) : find_kind(packer, s, bits);
+    const struct tiled_product_kind *half = half_kind(packer, step);
+    p->kind = half != NULL && p->kind == whole_kind(packer, s) ? half : p->kind;
     if (!plan_runs(packer, s, p)) {
         return 0;
     }

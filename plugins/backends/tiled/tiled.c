@@ -79,8 +79,8 @@ static pare_status refuse_isa(const struct instance *self, const char *isa) {
 /* ---- packing ---- */
 
 /* "x86_conv2d_i8_w4_add": what is done, in which arithmetic (conversions: the codes' container),
- * with weights packed at how many bits if fewer than 8 (or widened to 8 from how many), and if an
- * add is done at once. */
+ * with weights packed at how many bits if fewer than 8 (or widened to 8 from how many), by a kind
+ * of product that has a name of its own, and if an add is done at once. */
 static void name_kernel(const struct tiled_executable *exe, const pare_graph *graph,
                         struct tiled_step *step) {
     static const char *const kinds[LOWER_N_KINDS] = {
@@ -117,8 +117,9 @@ static void name_kernel(const struct tiled_executable *exe, const pare_graph *gr
             snprintf(weights, sizeof weights, "_w%d_widened", bits);
         }
     }
-    snprintf(step->kernel, sizeof step->kernel, "%s_%s_%s%s%s", exe->backend->id, kinds[s->kind],
-             reps[rep], weights, step->fused.is_fused ? "_add" : "");
+    const char *suffix = step->product.kind != NULL ? step->product.kind->suffix : NULL;
+    snprintf(step->kernel, sizeof step->kernel, "%s_%s_%s%s%s%s", exe->backend->id, kinds[s->kind],
+             reps[rep], weights, suffix != NULL ? suffix : "", step->fused.is_fused ? "_add" : "");
 }
 
 static int pack_affine(struct tiled_packer *packer, struct tiled_step *step) {

@@ -147,6 +147,7 @@ struct tiled_product_kind {
     tiled_tile_kernel (*tile)(const struct tiled_tiles *t, int32_t vectors, int32_t positions);
     /* The kernel that computes n blocks of two whole vectors for a single position; NULL: none. */
     tiled_tile_kernel (*single)(int32_t n_blocks);
+    const char *suffix; /* of the kernel's name; NULL: none */
 };
 
 /* The kinds of product. */
@@ -158,6 +159,8 @@ enum tiled_kind {
     TILED_I8_W1,
     TILED_B1,        /* signs by signs, where a run of bits fills its steps */
     TILED_B1_MASKED, /* any run of bits */
+    TILED_F32_HALF,  /* convolutions of no more output channels than half a vector has lanes */
+    TILED_I8_HALF,
     TILED_N_KINDS
 };
 

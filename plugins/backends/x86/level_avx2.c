@@ -6,6 +6,7 @@
 #include "tiles.inc"
 
 #include "dot_pairs.inc"
+#define KIND_HALF
 KIND(f32, 32, 1, 8, 6);
 KIND(i8, 8, 4, 8, 5);
 KIND(i8w4, 4, 8, 8, 5);

@@ -22,6 +22,7 @@ static void i8w1_put(char *step, int32_t lane, int32_t k, const struct lower_ste
     step[i / 8] = (char)(step[i / 8] | (s->weight_codes[from] < 0) << i % 8);
 }
 
+#include "half.inc"
 KIND(f32, 32, 1, 16, 12);
 KIND(i8, 8, 4, 16, 12);
 KIND(i8w4, 4, 8, 16, 12);

@@ -11,6 +11,8 @@ INLINE VI vi_dot_bytes(VI acc, VI a, VI w) {
 #include "tiles.inc"
 
 #include "dot_bytes.inc"
+#define HALF_I8
+#include "half.inc"
 KIND(f32, 32, 1, 16, 12);
 KIND(i8, 8, 4, 16, 12);
 KIND(i8w4, 4, 8, 16, 12);

@@ -10,6 +10,7 @@ INLINE VI vi_dot_bytes(VI acc, VI a, VI w) {
 #include "tiles.inc"
 
 #include "dot_bytes.inc"
+#define KIND_HALF
 KIND(f32, 32, 1, 8, 6);
 KIND(i8, 8, 4, 8, 5);
 KIND(i8w4, 4, 8, 8, 5);

@@ -125,6 +125,7 @@ INLINE void store_f32(const struct tiled_tiles *t, char *y, int vectors, VF f0, 
 #include "tiles.inc"
 
 #include "dot_pairs.inc"
+#define KIND_HALF
 KIND(f32, 32, 1, 8, 6);
 KIND(i8, 8, 4, 8, 5);
 KIND(i8w4, 4, 8, 8, 5);
