@@ -50,7 +50,7 @@ figure,tr,li{break-inside:avoid}h2,h3,h4,summary,.legend,section>p{break-after:a
 .scroll,#rows .scroll{overflow:visible;max-height:none}
 table{font-size:8pt}#rows table,#counters table{font-size:6.5pt}th,td{padding:2px 5px 2px 0}
 #rows td,#counters td,#rows th,#counters th{white-space:normal;overflow-wrap:break-word;min-width:0!important}
-#rows td.n,#counters td.n{white-space:nowrap}
+#rows td:last-child,#counters td:last-child{min-width:15em!important}
 @page{margin:14mm 12mm}
 #rows th,#counters th{position:static}th button::after{content:""!important}
 .figures{grid-template-columns:1fr 1fr}a{color:inherit;text-decoration:none}}

@@ -98,12 +98,21 @@ function data.arms(input)
 end
 
 -- One mean of the arms that differ in nothing but the seed: the copy of the first, with the mean of each
--- figure and, in place of its interval, its range over the seeds.
+-- figure and, in place of its interval, its range over the seeds; of top-1 the standard deviation, too.
 local averaged = {
   { "top1", "top1_ci_lo", "top1_ci_hi" }, { "median_ns", "median_ci_lo_ns", "median_ci_hi_ns" },
   { "ratio", "ratio_ci_lo", "ratio_ci_hi" }, { "top1_simulated" }, { "bytes_file" }, { "compression_ratio" },
   { "macs_effective" }, { "sparsity" },
 }
+
+-- The sample's standard deviation of a figure that all arms have.
+local function deviation(arms, name, mean)
+  local sum = 0
+  for _, arm in ipairs(arms) do
+    sum = sum + (arm[name] - mean) ^ 2
+  end
+  return math.sqrt(sum / (#arms - 1))
+end
 
 local function mean_of(arms)
   local mean = {}
@@ -124,6 +133,7 @@ local function mean_of(arms)
     end
   end
   mean.n_seeds, mean.seed = #arms, nil
+  mean.top1_sd = mean.top1 and deviation(arms, "top1", mean.top1)
   return mean
 end
 

@@ -76,6 +76,8 @@ def is_safe(text, what):
 
 def whole_page():
     rows = [records.row(k) for k in range(20)]
+    for row in rows[10:]:  # the other seed
+        row["top1"] = str(float(row["top1"]) - 0.01)
     rows.append(records.row(20, pipeline="fp32", top1_simulated="", ratio="", arm_id="0" * 15 + "f"))
     rows.append(records.row(21, status="failed", error="it crashed in conv1", top1="", median_ns=""))
     records.write("a.csv", [dict(row, layers_json=LAYERS) for row in rows])
@@ -87,7 +89,7 @@ def whole_page():
     for words in ["lenet5-mnist on mnist", "22 arms of 11 trials: 21 measured", "1 failed or unsupported",
                   "Smallest file at most 0.5 points", "it crashed in conv1", "A processor", "no PMU",
                   "0123456789abcdef", "mean of 2 seeds", "conv1 + bn1, <b>relu", "3.00 µs", "30.0 %", "all else",
-                  "1.00 µs", "10.0 %"]:
+                  "1.00 µs", "10.0 %", "± 0.71 ["]:
         check(words in text, f"'{words}' is not in the page")
     check("layer_times_json is empty" not in text, "says that times are missing")
     marked = report("a.csv", "--format", "md", out="r.md")
