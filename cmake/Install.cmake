@@ -17,8 +17,16 @@ install(DIRECTORY datasets/checkpoints DESTINATION ${pare_data}/datasets)
 install(FILES plugins/template/method.c plugins/template/backend.c
   DESTINATION ${pare_data}/plugins/template)
 install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(FILES plugins/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/plugins)
-install(FILES plugins/backends/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/plugins/backends)
+# Documents lie as in the source tree, so that links between them hold.
+file(GLOB methods RELATIVE ${PROJECT_SOURCE_DIR} plugins/methods/*/README.md)
+foreach(file plugins/README.md plugins/ABI.md plugins/methods/README.md ${methods}
+        plugins/backends/README.md harness/src/script/README.md harness/src/check/README.md
+        harness/src/compare/README.md results/README.md datasets/README.md datasets/manifest.inc
+        scripts/cluster/README.md scripts/cluster/slurm_array.sh scripts/lib/models.lua
+        scripts/lib/report.lua)
+  get_filename_component(folder ${file} DIRECTORY)
+  install(FILES ${file} DESTINATION ${CMAKE_INSTALL_DOCDIR}/${folder})
+endforeach()
 
 # find_package(pare)
 set_target_properties(pare_headers PROPERTIES EXPORT_NAME headers)

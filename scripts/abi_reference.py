@@ -67,6 +67,9 @@ def members(body):
         if kind == "comment" and (fresh or not groups):
             pending, open_group = prose(text), None
         elif kind == "comment":
+            # Data behind which a comment stands is not what the group's own comment is about.
+            if len(groups[-1][0]) > 1 and not is_function(groups[-1][0][-1]):
+                groups.append([[groups[-1][0].pop()], ""])
             shared = len(groups[-1][0]) > 1
             name = re.findall(r"\(\*(\w+)\)|(\w+)[^\w]*;", groups[-1][0][-1])[0]
             groups[-1][1] = f"{groups[-1][1]} {'`' + (name[0] or name[1]) + '`: ' if shared else ''}{prose(text)}".strip()
@@ -86,11 +89,55 @@ def structs(text):
     """(name, comment before it, body) of each struct, in order."""
     pattern = re.compile(r"(?:(/\*(?:(?!\*/).)*\*/)\n)?(?:typedef )?struct (\w+) \{\n(.*?)\n\}", re.S)
     for match in pattern.finditer(text):
-        yield match.group(2), match.group(1), match.group(3)
+        yield match.start(2), match.group(2), match.group(1), match.group(3)
+
+
+def enums(text):
+    """(where it begins, name, comment before it, lines) of each enum: a line is a member and its comment."""
+    pattern = re.compile(r"(/\*(?:(?!\*/).)*\*/)?\n?typedef enum (\w+) \{\n(.*?)\n\}", re.S)
+    member = re.compile(r"(\w+)\s*=\s*([^,/\s][^,/]*?)\s*(?:,|(?=/\*)|$)\s*(/\*.*?\*/)?", re.S)
+    for match in pattern.finditer(text):
+        lines = []
+        for name, value, comment in member.findall(match.group(3)):
+            lines.append(f"- `{name}` = {value}" + (f": {prose(comment)}" if comment else ""))
+        yield match.start(2), match.group(2), match.group(1), lines
+
+
+def others(text):
+    """(declaration, text) of macros, types of functions, and functions."""
+    comment = r"(/\*(?s:(?:(?!\*/).)*)\*/)?\n?"
+    for match in re.finditer(comment + r"#define (PARE_\w+)(\([^)]*\))? ((?:.*\\\n)*.*)", text):
+        doc, name, arguments, value = match.groups()
+        value, *behind = re.split(r"(?=/\*)", re.sub(r"\\\n\s*|\s+", " ", value).strip(), maxsplit=1)
+        doc = doc or (behind[0] if behind else "")
+        if name.endswith("_H") or "__declspec" in value or "__attribute__" in value:
+            continue
+        shown = f"{name}{arguments or ''}" + (f" {value.strip()}" if len(value) < 80 else "")
+        yield f"`#define {shown}`", prose(doc) if doc else ""
+    for match in re.finditer(comment + r"(typedef (?!struct|enum)[^;{]*\(\*\w+\)[^;]*;|PARE_EXPORT [^;{]*;)", text):
+        doc, declaration = match.groups()
+        yield f"`{' '.join(declaration.split())}`", prose(doc) if doc else ""
 
 
 def is_function(declaration):
     return "(*" in declaration
+
+
+def head(name, comment):
+    return [f"### `{name}`", ""] + ([prose(comment), ""] if comment else [])
+
+
+def struct(where, comment, body, unmarked):
+    """The lines of its members; functions without a thread mark are added to `unmarked`."""
+    out = []
+    for declarations, doc in members(body):
+        if any(map(is_function, declarations)) and not MARK.search(doc + (comment or "")):
+            unmarked += [f"{where}: {d}" for d in declarations if is_function(d)]
+        last = len(declarations) - 1
+        out += [f"- `{d}`  " if k < last or doc else f"- `{d}`" for k, d in enumerate(declarations)]
+        if doc:
+            out.append(f"  {doc}")
+    return out
 
 
 def reference():
@@ -110,18 +157,14 @@ def reference():
         out += [f"## `<pare/{header}>`", ""]
         top = re.findall(r"/\*.*?\*/", text, re.S)[1]
         out += [prose(top), ""]
-        for name, comment, body in structs(text):
-            out += [f"### `{name}`", ""]
-            if comment:
-                out += [prose(comment), ""]
-            for declarations, doc in members(body):
-                if any(map(is_function, declarations)) and not MARK.search(doc + (comment or "")):
-                    unmarked += [f"{header}: {name}: {d}" for d in declarations if is_function(d)]
-                out += [f"- `{d}`  " if k < len(declarations) - 1 or doc else f"- `{d}`"
-                        for k, d in enumerate(declarations)]
-                if doc:
-                    out.append(f"  {doc}")
-            out.append("")
+        for what, doc in others(text):
+            out += [f"- {what}  ", f"  {doc}"] if doc else [f"- {what}"]
+        out += [""] if out[-1] else []
+        parts = [(at, head(name, comment) + lines) for at, name, comment, lines in enums(text)]
+        parts += [(at, head(name, comment) + struct(f"{header}: {name}", comment, body, unmarked))
+                  for at, name, comment, body in structs(text)]
+        for _, lines in sorted(parts):
+            out += lines + [""]
     if unmarked:
         sys.exit("no thread mark ([main], [any], [hot]):\n  " + "\n  ".join(unmarked))
     return "\n".join(out).rstrip() + "\n"

@@ -22,6 +22,9 @@ grep -q "^ptq,.*$prefix" methods.csv || fail "ptq is not taken from $prefix: $(c
 "$pare" list checkpoints --format csv | grep -q "^lenet5-glyphs,.*$prefix" || fail "no checkpoints"
 "$pare" model eval lenet5-glyphs --dataset glyphs --samples 100 --backend ref >/dev/null
 
+# The documents came along, and what they point to.
+/usr/bin/python3 "$here/links.py" "$prefix/share/doc/pare" || fail "links"
+
 # The manual page and what shells complete by are where `man` and the shells look for them.
 for page in share/man/man1/pare.1 share/bash-completion/completions/pare share/zsh/site-functions/_pare; do
     [ -s "$prefix/$page" ] || fail "no $page"

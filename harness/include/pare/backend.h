@@ -29,7 +29,7 @@ typedef struct pare_compile_options {
     const char *isa;   /* force this level, NULL: the best; one that the CPU lacks is refused */
 } pare_compile_options;
 
-/* What was chosen for one node. */
+/* What was chosen for one node; none for the input and what is fused into another's kernel. */
 typedef struct pare_kernel_info {
     uint32_t struct_size;
     int32_t node;       /* index into the graph */
@@ -61,12 +61,12 @@ struct pare_backend {
     const pare_param_desc *params; /* (n_params) */
     uint32_t n_params;
 
-    /* Can it run on this machine, and how well? Cheap. [main] */
+    /* probe: can it run on this machine, and how well? Cheap. create: as of a method. [main] */
     pare_status (*probe)(const pare_host *host, pare_probe *probe);
     pare_status (*create)(const pare_host *host, const pare_params *params, void **instance);
     void (*destroy)(void *instance); /* after all its executables; NULL is fine. [main] */
 
-    /* PARE_OK, or PARE_E_UNSUPPORTED after host->fail(which node and why). [main] */
+    /* PARE_OK, or PARE_E_UNSUPPORTED after host->fail(which node, as it is, and why). [main] */
     pare_status (*supports)(void *instance, const pare_graph *graph, int32_t node);
 
     /* Packs weights and plans memory; the graph is borrowed for the call only. [main] */

@@ -96,7 +96,7 @@ struct pare_host {
     /* Changing a graph; each checks its arguments and what must hold afterwards. [main]
      * set_weight: new fp32 values, (weight's dims), all finite; under a mask, masked elements
      * become 0; drops the weight's quantization. set_mask: 1 keep, 0 prune, (weight's dims), NULL
-     * removes the mask; masked elements become 0. set_weight_quant: new quantization with its codes
+     * removes the mask; masked elements and codes become 0. set_weight_quant: grid and codes
      * (dims); data becomes scale * code; masked elements must have code 0. `codes` NULL: codes are
      * rne(data / scale) clamped to [qmin, qmax]. set_activation_quant: of the value node `node`
      * makes; bits == 0 removes it. fold_batch_norm: every batch norm that is the only reader of a
