@@ -4,7 +4,7 @@
 # that the experiment is for, and a run that is resumed has nothing left to do.
 set -eu
 
-for name in ptq_resnet20 static_ptq all_methods; do
+for name in ptq_resnet20 static_ptq all_methods sensitivity; do
     "$PARE" run "$PARE_HOME/scripts/seeds/$name.lua" --profile quick --out "$name.csv" >"$name.log" 2>&1 || {
         cat "$name.log"
         exit 1
@@ -42,6 +42,15 @@ original, quantized = rows("static_ptq")
 want(float(quantized["compression_ratio"]) > 3.5, "static_ptq", quantized, "is not 3.5 times smaller")
 want(float(quantized["top1"]) > float(original["top1"]) - 0.01, "static_ptq", quantized, "loses a point")
 want(quantized["median_ci_lo_ns"] != "", "static_ptq", quantized, "the median has no interval")
+
+found = rows("sensitivity")
+layers = [layer["name"] for layer in json.loads(found[0]["layers_json"])]
+tried = [step["params"]["include"][0] for row in found[1:] for step in json.loads(row["params_json"])]
+if tried != layers:
+    sys.exit(f"sensitivity: tried {tried}, the layers are {layers}")
+for row in found[1:]:
+    bits = [layer["bits"] for layer in json.loads(row["layers_json"])]
+    want(sorted(bits) == [2, 32, 32, 32], "sensitivity", row, f"widths are {bits}")
 
 methods = {json.loads(r["params_json"])[0]["method"] for r in rows("all_methods") if r["pipeline"] != "fp32"}
 wanted = {"ptq", "qat", "lsq", "dorefa", "pact", "apot", "ternary", "binary"}
