@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Dynamic network surgery: while training, weights are pruned and spliced back by magnitude; pruned
  * ones keep learning. Guo, Yao & Chen 2016 (arXiv 1608.04493), eq. 3 and 4. */
+#include "instance.h"
 #include "soft.h"
 
 #include <math.h>
@@ -58,13 +59,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
                           "iterative or list");
     }
     d.band = param_named(given, "band")->f;
-    struct dns *made = host->alloc(host, sizeof *made);
-    if (!made) {
-        return host->fail(host, PARE_E_NOMEM, "no memory for an instance");
-    }
-    *made = d;
-    *instance = made;
-    return PARE_OK;
+    return instance_keep(host, &d, sizeof d, instance);
 }
 
 static pare_status train_begin(void *instance, const pare_graph *graph,

@@ -2,6 +2,7 @@
 /* Filter pruning: whole channels go, from every tensor that they are coupled with. Li et al. 2017
  * (arXiv 1608.08710) and five criteria more; coupling after Fang et al. 2023 (arXiv 2301.12900). */
 #include "choose.h"
+#include "instance.h"
 #include "remove.h"
 #include "scores.h"
 
@@ -96,13 +97,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
     if (status < 0) {
         return status;
     }
-    struct filter *made = host->alloc(host, sizeof *made);
-    if (!made) {
-        return host->fail(host, PARE_E_NOMEM, "no memory for an instance");
-    }
-    *made = f;
-    *instance = made;
-    return PARE_OK;
+    return instance_keep(host, &f, sizeof f, instance);
 }
 
 /* Whoever comes first: calibration, gradients, apply. */

@@ -4,6 +4,7 @@
  * w; the highest S go. H g comes from gradients on either side of w:
  *     H g = (g(w + e g) - g(w - e g)) / (2 e) + O(e^2),   e = step |w| / |g|. */
 #include "gradsum.h"
+#include "instance.h"
 #include "snapshot.h"
 
 #include <math.h>
@@ -65,13 +66,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
     }
     s.temperature = param_named(given, "temperature")->f;
     s.step = param_named(given, "step")->f;
-    struct grasp *made = host->alloc(host, sizeof *made);
-    if (!made) {
-        return host->fail(host, PARE_E_NOMEM, "no memory for an instance");
-    }
-    *made = s;
-    *instance = made;
-    return PARE_OK;
+    return instance_keep(host, &s, sizeof s, instance);
 }
 
 static pare_status start(struct grasp *s, const pare_graph *graph) {

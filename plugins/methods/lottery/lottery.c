@@ -2,6 +2,7 @@
 /* Lottery tickets by iterative magnitude pruning: train, prune the smallest weights, put the others
  * back to what they were early in the first training, and train again. Frankle & Carbin 2018 (arXiv
  * 1803.03635), Frankle et al. 2019 (arXiv 1912.05671), Renda et al. 2020 (arXiv 2003.02389). */
+#include "instance.h"
 #include "pruner.h"
 #include "snapshot.h"
 
@@ -57,13 +58,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
     l.rounds = param_named(given, "rounds")->i;
     l.rewind = param_named(given, "rewind")->f;
     l.is_by_weights = strcmp(param_named(given, "rewind_what")->s, "weights") == 0;
-    struct lottery *made = host->alloc(host, sizeof *made);
-    if (!made) {
-        return host->fail(host, PARE_E_NOMEM, "no memory for an instance");
-    }
-    *made = l;
-    *instance = made;
-    return PARE_OK;
+    return instance_keep(host, &l, sizeof l, instance);
 }
 
 static pare_status train_begin(void *instance, const pare_graph *graph,

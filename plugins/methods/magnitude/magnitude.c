@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Magnitude pruning: the weights, or slices, of least norm become 0, at once or while training.
  * Han et al. 2015 (arXiv 1506.02626); the gradual schedule: Zhu & Gupta 2017 (arXiv 1710.01878). */
+#include "instance.h"
 #include "pruner.h"
 #include "scores_file.h"
 
@@ -81,13 +82,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
         return status;
     }
     m.importance = param_named(given, "importance")->s;
-    struct magnitude *made = host->alloc(host, sizeof *made);
-    if (!made) {
-        return host->fail(host, PARE_E_NOMEM, "no memory for an instance");
-    }
-    *made = m;
-    *instance = made;
-    return PARE_OK;
+    return instance_keep(host, &m, sizeof m, instance);
 }
 
 static const void *get_extension(const char *id) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Masks by hand: `mask` sets those of a file, `permanent` removes masks and leaves the zeros. */
+#include "instance.h"
 #include "scores_file.h"
 #include "target.h"
 
@@ -23,13 +24,7 @@ struct masking {
 };
 
 static pare_status make(const pare_host *host, struct masking masking, void **instance) {
-    struct masking *made = host->alloc(host, sizeof *made);
-    if (!made) {
-        return host->fail(host, PARE_E_NOMEM, "no memory for an instance");
-    }
-    *made = masking;
-    *instance = made;
-    return PARE_OK;
+    return instance_keep(host, &masking, sizeof masking, instance);
 }
 
 static pare_status create_mask(const pare_host *host, const pare_params *given, void **instance) {

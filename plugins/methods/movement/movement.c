@@ -2,6 +2,7 @@
 /* Movement pruning: weights that training moves away from zero stay. Sanh, Wolf & Rush 2020
  * (arXiv 2005.07683), section 4, "hard" movement: the scores are trained through the mask as if it
  * were not there. */
+#include "instance.h"
 #include "soft.h"
 
 #include <string.h>
@@ -52,13 +53,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
                           "schedule: got \"once\", but before training nothing has moved; wanted "
                           "linear, agp, iterative or list");
     }
-    struct movement *made = host->alloc(host, sizeof *made);
-    if (!made) {
-        return host->fail(host, PARE_E_NOMEM, "no memory for an instance");
-    }
-    *made = m;
-    *instance = made;
-    return PARE_OK;
+    return instance_keep(host, &m, sizeof m, instance);
 }
 
 static pare_status train_begin(void *instance, const pare_graph *graph,

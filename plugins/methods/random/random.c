@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Random pruning: every choice of so many weights, or slices, is equally likely. The baseline that
  * a criterion has to beat. */
+#include "instance.h"
 #include "pruner.h"
 
 #include <string.h>
@@ -43,13 +44,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
         return status;
     }
     host->rng_init(host, "scores", &r.rng);
-    struct random *made = host->alloc(host, sizeof *made);
-    if (!made) {
-        return host->fail(host, PARE_E_NOMEM, "no memory for an instance");
-    }
-    *made = r;
-    *instance = made;
-    return PARE_OK;
+    return instance_keep(host, &r, sizeof r, instance);
 }
 
 static const void *get_extension(const char *id) {

@@ -2,6 +2,7 @@
 /* SNIP: weights whose removal would change the loss least, by its first-order term |g w|. Lee,
  * Ajanthan & Torr 2018 (arXiv 1810.02340), eq. 6. */
 #include "gradsum.h"
+#include "instance.h"
 
 #include <math.h>
 #include <pare/ext/gradients.h>
@@ -43,13 +44,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
     if (status < 0) {
         return status;
     }
-    struct snip *made = host->alloc(host, sizeof *made);
-    if (!made) {
-        return host->fail(host, PARE_E_NOMEM, "no memory for an instance");
-    }
-    *made = s;
-    *instance = made;
-    return PARE_OK;
+    return instance_keep(host, &s, sizeof s, instance);
 }
 
 static pare_status pass_begin(void *instance, const pare_graph *graph, int64_t number,

@@ -3,6 +3,7 @@
  * positive, for an image of ones; a little at a time, with new scores each time. No data. Tanaka,
  * Kunin, Yamins & Ganguli 2020 (arXiv 2006.05467), eq. 5 and algorithm 1. */
 #include "gradsum.h"
+#include "instance.h"
 #include "snapshot.h"
 
 #include <math.h>
@@ -52,13 +53,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
         return status;
     }
     s.n_passes = param_named(given, "passes")->i;
-    struct synflow *made = host->alloc(host, sizeof *made);
-    if (!made) {
-        return host->fail(host, PARE_E_NOMEM, "no memory for an instance");
-    }
-    *made = s;
-    *instance = made;
-    return PARE_OK;
+    return instance_keep(host, &s, sizeof s, instance);
 }
 
 /* Positive factors only: |w| and |gamma|; nothing is added. Variances stay. */
