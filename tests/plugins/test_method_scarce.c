@@ -22,6 +22,7 @@ static const struct pruner_case {
     {"dns", "sparsity=0.5"},
     {"lottery", "sparsity=0.5 rewind=0"},
     {"nm", ""},
+    {"deep_compression", "sparsity=0.5 bits=2 bias_bits=2"},
     {"filter", "fraction=0.5 criterion=taylor"},
     {"filter", "fraction=0.5 compact=false"},
 };

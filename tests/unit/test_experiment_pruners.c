@@ -29,6 +29,7 @@ static const struct pruner_case {
     {"rigl", "sparsity=0.8 distribution=uniform interval=3 epochs=6 batch=4", 0.8},
     {"movement", "sparsity=0.8 epochs=6 batch=4", 0.8},
     {"dns", "sparsity=0.8 epochs=6 batch=4", 0.8},
+    {"deep_compression", "sparsity=0.8 bits=3 epochs=2 batch=4 gradient=mean", 0.8},
     {"lottery", "sparsity=0.8 rounds=3 rewind=0.2 epochs=2 batch=4", 0.8},
     {"lottery", "sparsity=0.8 rounds=1 rewind=0 epochs=2 batch=4", 0.8},
     {"nm", "epochs=2 batch=4", 874.0 / 1902.0}, /* less where rows are no multiple of 4 */
