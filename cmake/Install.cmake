@@ -16,6 +16,7 @@ install(DIRECTORY scripts/lib scripts/experiments scripts/seeds DESTINATION ${pa
 install(DIRECTORY datasets/checkpoints DESTINATION ${pare_data}/datasets)
 install(FILES plugins/template/method.c plugins/template/backend.c
   DESTINATION ${pare_data}/plugins/template)
+install(DIRECTORY tests/integration/out_of_tree DESTINATION ${pare_data}/plugins)
 install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 # Documents lie as in the source tree, so that links between them hold.
 file(GLOB methods RELATIVE ${PROJECT_SOURCE_DIR} plugins/methods/*/README.md)
