@@ -51,50 +51,65 @@ local function around(g, x, prefix, out, stride, shortcut)
   return g:batch_norm(y, { name = prefix .. "downsample.1" })
 end
 
-local function block(g, x, prefix, out, stride, shortcut)
+-- skips "single": one way around both convolutions; "double": one around each, as Bi-Real Net has it (arXiv
+-- 1808.00278), so that what 1-bit values cannot carry gets past every layer.
+local function block(g, x, prefix, out, stride, options)
   local y = conv_bn(g, x, prefix, 1, { out = out, kernel = 3, stride = stride, pad = 1 })
+  if options.skips == "double" then
+    y = g:add(y, around(g, x, prefix, out, stride, options.shortcut), { name = prefix .. "add1" })
+  end
   y = g:relu(y, { name = prefix .. "relu1" })
-  y = conv_bn(g, y, prefix, 2, { out = out, kernel = 3, pad = 1 })
-  y = g:add(y, around(g, x, prefix, out, stride, shortcut), { name = prefix .. "add" })
-  return g:relu(y, { name = prefix .. "relu2" })
+  local z = conv_bn(g, y, prefix, 2, { out = out, kernel = 3, pad = 1 })
+  if options.skips == "double" then
+    z = g:add(z, y, { name = prefix .. "add2" })
+  else
+    z = g:add(z, around(g, x, prefix, out, stride, options.shortcut), { name = prefix .. "add" })
+  end
+  return g:relu(z, { name = prefix .. "relu2" })
 end
 
 -- He et al. 2015 (arXiv 1512.03385), section 4.2: depth 6n+2, three stages of n blocks with 16, 32 and 64
 -- channels.
-local function resnet(g, x, classes, depth, shortcut)
+local function resnet(g, x, classes, depth, options)
+  local shortcut, skips = options.shortcut, options.skips
   if math.type(depth) ~= "integer" or depth < 8 or depth > 1202 or (depth - 2) % 6 ~= 0 then
     error(("depth is %s, wanted 6n+2: 8, 14, 20, ..., 1202"):format(depth), 0)
   end
   if shortcut ~= "A" and shortcut ~= "B" then
     error(("shortcut is '%s', wanted 'A' (padded) or 'B' (1x1 convolution)"):format(shortcut), 0)
   end
+  if skips ~= "single" and skips ~= "double" then
+    error(("skips is '%s', wanted 'single' (around two convolutions) or 'double' (around each)"):format(skips), 0)
+  end
   local y = g:relu(conv_bn(g, x, "", 1, { out = 16, kernel = 3, pad = 1 }), { name = "relu" })
   for stage = 1, 3 do
     for i = 0, (depth - 2) // 6 - 1 do
       local stride = (stage > 1 and i == 0) and 2 or 1
-      y = block(g, y, ("layer%d.%d."):format(stage, i), 8 << stage, stride, shortcut)
+      y = block(g, y, ("layer%d.%d."):format(stage, i), 8 << stage, stride, options)
     end
   end
   return g:linear(g:global_avg_pool(y, { name = "avgpool" }), { name = "fc", out = classes })
 end
 
 models.resnet = {
-  doc = "ResNet for small images of any depth 6n+2 (option depth), 16-32-64 channels; shortcut A or B.",
+  doc = "ResNet for small images of any depth 6n+2 (option depth), 16-32-64 channels; shortcut A or B; skips single "
+    .. "or double.",
   input = { 32, 32, 3 },
-  options = { depth = 20, shortcut = "A" },
+  options = { depth = 20, shortcut = "A", skips = "single" },
   build = function(g, x, classes, options)
-    return resnet(g, x, classes, options.depth, options.shortcut)
+    return resnet(g, x, classes, options.depth, options)
   end,
 }
 
 for _, depth in ipairs { 8, 20, 32, 44, 56 } do
   models["resnet" .. depth] = {
-    doc = ("ResNet%d for small images, 16-32-64 channels; option shortcut: A (padded) or B (1x1 convolution).")
+    doc = ("ResNet%d for small images, 16-32-64 channels; option shortcut: A (padded) or B (1x1 convolution); "
+      .. "option skips: single or double (Bi-Real Net).")
       :format(depth),
     input = { 32, 32, 3 },
-    options = { shortcut = "A" },
+    options = { shortcut = "A", skips = "single" },
     build = function(g, x, classes, options)
-      return resnet(g, x, classes, depth, options.shortcut)
+      return resnet(g, x, classes, depth, options)
     end,
   }
 end

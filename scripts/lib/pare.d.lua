@@ -136,6 +136,7 @@ function Graph:softmax(x, options) end
 ---@field input? integer[] height, width, channels; default: the dataset's
 ---@field classes? integer default: the dataset's
 ---@field shortcut? "A"|"B" of the resnets
+---@field skips? "single"|"double" of the resnets
 ---@field depth? integer of "resnet": 6n+2
 
 ---@class pare.TrainOptions

@@ -95,7 +95,7 @@ def main():
     for name in ["Dataset", "Node", "DatasetOptions", "TrainOptions", "ExperimentOptions", "Arms"]:
         same(name, fields[name], bound[name])
     # Networks by name take their own options as keys too.
-    same("ModelOptions", fields["ModelOptions"] - {"shortcut", "depth"}, bound["ModelOptions"])
+    same("ModelOptions", fields["ModelOptions"] - {"shortcut", "skips", "depth"}, bound["ModelOptions"])
     for name in operations:
         same(f"options of Graph:{name}", fields[options[f"Graph:{name}"]], bound[f"Graph:{name}"])
     failures.end()

@@ -62,6 +62,30 @@ static void depth_is_an_option(void **state) {
     model_destroy(by_name);
 }
 
+static int32_t n_nodes_of(const struct model *model, pare_op op) {
+    int32_t n = 0;
+    for (int32_t k = 0; k < model->graph.n_nodes; k++)
+        n += model->graph.nodes[k]->op == op;
+    return n;
+}
+
+/* Bi-Real Net's way around each convolution: an addition for each but the first, no parameters; one
+ * of the two in a block where the shape changes needs what a single one needs. */
+static void skips_are_an_option(void **state) {
+    (void)state;
+    const int32_t colour[3] = {32, 32, 3};
+    char name[] = "skips", value[] = "double";
+    struct param_input option = {.name = name, .kind = INPUT_STRING, .string = value};
+    struct model *model = build("resnet20", colour, &option, 1);
+    struct model_counts counts;
+    model_count(model, &counts);
+    assert_int_equal(counts.params_total, 269722);
+    assert_int_equal(counts.macs_dense, 40551040);
+    assert_int_equal(n_nodes_of(model, PARE_OP_ADD), 18);
+    assert_int_equal(n_nodes_of(model, PARE_OP_SHORTCUT_A), 2);
+    model_destroy(model);
+}
+
 static void expect_failure(const char *name, struct param_input *option, const char *wanted) {
     struct error err;
     struct model *model = NULL;
@@ -84,6 +108,9 @@ static void mistakes_are_named(void **state) {
     expect_failure("resnet20", &bad_value, "model resnet20: shortcut is 'C', wanted 'A'");
     expect_failure("resnet20", &bad_name, "unknown key 'shortcat', did you mean 'shortcut'?");
     expect_failure("resnet20", &bad_type, "shortcut is a number, wanted a string");
+    char skips[] = "skips", triple[] = "triple";
+    struct param_input bad_skips = {.name = skips, .kind = INPUT_STRING, .string = triple};
+    expect_failure("resnet20", &bad_skips, "model resnet20: skips is 'triple', wanted 'single'");
     expect_failure("resnet", &bad_depth, "depth is 21, wanted 6n+2");
     expect_failure("absent.lua:x", NULL, "absent.lua");
 }
@@ -116,6 +143,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts_are_the_published_ones),
         cmocka_unit_test(depth_is_an_option),
+        cmocka_unit_test(skips_are_an_option),
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(models_are_listed),
         cmocka_unit_test(unknown_checkpoints_are_named),
