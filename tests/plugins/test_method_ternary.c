@@ -79,19 +79,96 @@ static void test_all_zero(void **state) {
     trainer_finish(&t);
 }
 
+/* ---- learned magnitudes ---- */
+
+/* Zones, codes and gradients of TTQ's equations, and a step of each magnitude. */
+static void check_learned(const char *settings, int n_channels, double part) {
+    struct trainer t = trainer_start("ternary", settings);
+    float used[W1], after[W1], g[W1], gw[W1];
+    const int n = W1 / n_channels;
+    const double lr = 0.05;
+    trainer_begin(&t, 10);
+    fill("g", W1, 1.0f, g);
+    weights_of(&t, t.weight1, used);
+    weights_back(&t, t.weight1, g, gw);
+    take_step(&t, 0, lr);
+    weights_of(&t, t.weight1, after);
+    const float *w = weight_data(&t, t.weight1);
+    for (int c = 0; c < n_channels; c++) {
+        double largest = 0, mean[2] = {0, 0}, gradient[2] = {0, 0};
+        int count[2] = {0, 0};
+        for (int i = c * n; i < (c + 1) * n; i++) {
+            largest = fmax(largest, fabs((double)w[i]));
+        }
+        for (int i = c * n; i < (c + 1) * n; i++) {
+            const int side = w[i] < 0;
+            if (fabs((double)w[i]) > part * largest) {
+                mean[side] += fabs((double)w[i]);
+                count[side]++;
+                gradient[side] += (side ? -1 : 1) * (double)g[i] / sqrt(n);
+            }
+        }
+        assert_true(count[0] > 0 && count[1] > 0 && count[0] + count[1] < n);
+        for (int side = 0; side < 2; side++) {
+            mean[side] /= count[side];
+        }
+        const double step = fmax(mean[0], mean[1]) / 127;
+        for (int i = c * n; i < (c + 1) * n; i++) {
+            const int side = w[i] < 0;
+            const int is_zero = fabs((double)w[i]) <= part * largest;
+            const double sign = is_zero ? 0 : side ? -1 : 1;
+            assert_close((double)used[i], sign * mean[side], 0.5001 * step);
+            assert_close((double)gw[i], (is_zero ? 1 : mean[side] / largest) * (double)g[i], 1e-6);
+            assert_close((double)after[i], sign * (mean[side] - 1.9 * lr * gradient[side]),
+                         0.51 * step);
+        }
+    }
+    trainer_finish(&t);
+}
+
+static void test_learned(void **state) {
+    (void)state;
+    check_learned("first_last_bits=0 magnitudes=learned", 1, 0.05);
+    check_learned("first_last_bits=0 magnitudes=learned learned_threshold=0.3", 1, 0.3);
+}
+
+/* A side without weights, and no weights at all. */
+static void test_learned_one_side(void **state) {
+    (void)state;
+    struct error err = {PARE_OK, ""};
+    for (int is_zero = 0; is_zero < 2; is_zero++) {
+        struct trainer t = trainer_start("ternary", "first_last_bits=0 magnitudes=learned");
+        float w[W1], g[W1], gw[W1], used[W1];
+        for (int i = 0; i < W1; i++) {
+            w[i] = is_zero ? 0.0f : 0.5f;
+            g[i] = 1.0f;
+        }
+        must(model_set_weight(t.model, t.weight1, w, &err), &err);
+        trainer_begin(&t, 10);
+        weights_of(&t, t.weight1, used);
+        weights_back(&t, t.weight1, g, gw);
+        for (int i = 0; i < W1; i++) {
+            assert_close((double)used[i], (double)w[i], 1e-6);
+            assert_true(gw[i] == 1.0f);
+        }
+        trainer_finish(&t);
+    }
+}
+
 static void test_bad_parameters(void **state) {
     (void)state;
     refuse_settings("ternary", "threshold=5", "threshold: got 5, wanted 0..4 (method ternary)");
+    refuse_settings("ternary", "learned_threshold=2",
+                    "learned_threshold: got 2, wanted 0..1 (method ternary)");
     refuse_settings("ternary", "activation_bits=1",
                     "activation_bits: got 1, wanted 2..32 bits (method ternary)");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_weights),
-        cmocka_unit_test(test_pruned),
-        cmocka_unit_test(test_all_zero),
-        cmocka_unit_test(test_bad_parameters),
+        cmocka_unit_test(test_weights),          cmocka_unit_test(test_pruned),
+        cmocka_unit_test(test_all_zero),         cmocka_unit_test(test_learned),
+        cmocka_unit_test(test_learned_one_side), cmocka_unit_test(test_bad_parameters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -158,7 +158,7 @@ static pare_status add_weight(struct lowbit *lb, const pare_graph *graph,
         .bits = bits,
         .n_scales = (int32_t)n_scales,
         .n_elems = w->n_elems,
-        .learned = host->alloc(host, (size_t)n_scales * sizeof *slot.learned),
+        .learned = host->alloc(host, 2 * (size_t)n_scales * sizeof *slot.learned),
         .scales = host->alloc(host, (size_t)n_scales * sizeof *slot.scales),
         .codes = host->alloc(host, (size_t)w->n_elems * sizeof *slot.codes),
     };

@@ -137,7 +137,7 @@ struct lowbit_weight {
     int64_t n_elems;
     int32_t qmax;            /* codes lie in [-qmax, qmax] */
     int32_t stored_bits;     /* what codes up to qmax take in a file */
-    struct learned *learned; /* (n_scales) */
+    struct learned *learned; /* (2 n_scales): one or two for each scale, as the method likes */
     float *scales;           /* (n_scales) */
     int16_t *codes;          /* (n_elems) */
 };
