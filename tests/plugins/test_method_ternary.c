@@ -82,10 +82,9 @@ static void test_all_zero(void **state) {
 /* ---- learned magnitudes ---- */
 
 /* Zones, codes and gradients of TTQ's equations, and a step of each magnitude. */
-static void check_learned(const char *settings, int n_channels, double part) {
+static void check_learned(const char *settings, double part, int qmax) {
     struct trainer t = trainer_start("ternary", settings);
     float used[W1], after[W1], g[W1], gw[W1];
-    const int n = W1 / n_channels;
     const double lr = 0.05;
     trainer_begin(&t, 10);
     fill("g", W1, 1.0f, g);
@@ -94,42 +93,41 @@ static void check_learned(const char *settings, int n_channels, double part) {
     take_step(&t, 0, lr);
     weights_of(&t, t.weight1, after);
     const float *w = weight_data(&t, t.weight1);
-    for (int c = 0; c < n_channels; c++) {
-        double largest = 0, mean[2] = {0, 0}, gradient[2] = {0, 0};
-        int count[2] = {0, 0};
-        for (int i = c * n; i < (c + 1) * n; i++) {
-            largest = fmax(largest, fabs((double)w[i]));
+    double largest = 0, mean[2] = {0, 0}, gradient[2] = {0, 0};
+    int count[2] = {0, 0};
+    for (int i = 0; i < W1; i++) {
+        largest = fmax(largest, fabs((double)w[i]));
+    }
+    for (int i = 0; i < W1; i++) {
+        const int side = w[i] < 0;
+        if (fabs((double)w[i]) > part * largest) {
+            mean[side] += fabs((double)w[i]);
+            count[side]++;
+            gradient[side] += (side ? -1 : 1) * (double)g[i] / sqrt(W1);
         }
-        for (int i = c * n; i < (c + 1) * n; i++) {
-            const int side = w[i] < 0;
-            if (fabs((double)w[i]) > part * largest) {
-                mean[side] += fabs((double)w[i]);
-                count[side]++;
-                gradient[side] += (side ? -1 : 1) * (double)g[i] / sqrt(n);
-            }
-        }
-        assert_true(count[0] > 0 && count[1] > 0 && count[0] + count[1] < n);
-        for (int side = 0; side < 2; side++) {
-            mean[side] /= count[side];
-        }
-        const double step = fmax(mean[0], mean[1]) / 127;
-        for (int i = c * n; i < (c + 1) * n; i++) {
-            const int side = w[i] < 0;
-            const int is_zero = fabs((double)w[i]) <= part * largest;
-            const double sign = is_zero ? 0 : side ? -1 : 1;
-            assert_close((double)used[i], sign * mean[side], 0.5001 * step);
-            assert_close((double)gw[i], (is_zero ? 1 : mean[side] / largest) * (double)g[i], 1e-6);
-            assert_close((double)after[i], sign * (mean[side] - 1.9 * lr * gradient[side]),
-                         0.51 * step);
-        }
+    }
+    assert_true(count[0] > 0 && count[1] > 0 && count[0] + count[1] < W1);
+    for (int side = 0; side < 2; side++) {
+        mean[side] /= count[side];
+    }
+    const double step = fmax(mean[0], mean[1]) / qmax;
+    for (int i = 0; i < W1; i++) {
+        const int side = w[i] < 0;
+        const int is_zero = fabs((double)w[i]) <= part * largest;
+        const double sign = is_zero ? 0 : side ? -1 : 1;
+        assert_close((double)used[i], sign * mean[side], 0.5001 * step);
+        assert_close((double)gw[i], (is_zero ? 1 : mean[side] / largest) * (double)g[i], 1e-6);
+        assert_close((double)after[i], sign * (mean[side] - 1.9 * lr * gradient[side]),
+                     0.51 * step);
     }
     trainer_finish(&t);
 }
 
 static void test_learned(void **state) {
     (void)state;
-    check_learned("first_last_bits=0 magnitudes=learned", 1, 0.05);
-    check_learned("first_last_bits=0 magnitudes=learned learned_threshold=0.3", 1, 0.3);
+    check_learned("first_last_bits=0 magnitudes=learned", 0.05, 127);
+    check_learned("first_last_bits=0 magnitudes=learned learned_threshold=0.3", 0.3, 127);
+    check_learned("first_last_bits=0 magnitudes=learned code_bits=4", 0.05, 7);
 }
 
 /* A side without weights, and no weights at all. */

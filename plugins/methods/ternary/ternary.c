@@ -7,11 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-/* TTQ's two magnitudes are codes of one scale, the larger of them this one. */
-#define LARGEST_CODE 127
-#define CODE_BITS 8
-
-enum { P_THRESHOLD = LOWBIT_N_SHARED, P_GRANULARITY, P_MAGNITUDES, P_PART, N_PARAMS };
+enum { P_THRESHOLD = LOWBIT_N_SHARED, P_GRANULARITY, P_MAGNITUDES, P_PART, P_CODE_BITS, N_PARAMS };
 
 static const pare_param_desc params[N_PARAMS] = {
     LOWBIT_SHARED_PARAMS(2, "8", "2..8"),
@@ -25,11 +21,14 @@ static const pare_param_desc params[N_PARAMS] = {
                       "and for negative weights (TTQ)"},
     [P_PART] = {"learned_threshold", PARE_PARAM_FLOAT, "", 0, 1, NULL, "0.05",
                 "magnitudes learned: weights up to this times the largest magnitude become 0"},
+    [P_CODE_BITS] = {"code_bits", PARE_PARAM_INT, "bits", 3, 8, NULL, "8",
+                     "magnitudes learned: width of the codes of one scale that stand for them"},
 };
 
 struct ternary {
     struct lowbit base; /* first */
     double threshold, part;
+    int code_bits; /* of TTQ: the larger magnitude is the largest code */
 };
 
 static const struct ternary *method_of(const struct lowbit *lb) {
@@ -118,8 +117,8 @@ static int zone_of(const struct span *span, float w) {
 
 /* Both magnitudes begin at the mean of the weights they stand for. */
 static void learned_start(struct lowbit *lb, struct lowbit_weight *slot, const float *w) {
-    slot->qmax = LARGEST_CODE;
-    slot->stored_bits = CODE_BITS;
+    slot->stored_bits = method_of(lb)->code_bits;
+    slot->qmax = (1 << (slot->stored_bits - 1)) - 1;
     for (int32_t c = 0; c < slot->n_scales; c++) {
         const struct span span = span_of(lb, slot, w + c * (slot->n_elems / slot->n_scales));
         double sum[2] = {0.0, 0.0};
@@ -142,7 +141,7 @@ static void learned_encode(struct lowbit *lb, struct lowbit_weight *slot, const 
     for (int32_t c = 0; c < slot->n_scales; c++) {
         const double positive = slot->learned[2 * c].value;
         const double negative = slot->learned[2 * c + 1].value;
-        const double scale = fmax(positive, negative) / LARGEST_CODE;
+        const double scale = fmax(positive, negative) / slot->qmax;
         const struct span span = span_of(lb, slot, w + c * (slot->n_elems / slot->n_scales));
         slot->scales[c] = scale >= (double)FLT_MIN ? (float)scale : 1.0f;
         const int16_t codes[3] = {(int16_t)-fmax(rint(negative / scale), 1.0), 0,
@@ -207,6 +206,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
                  .weight_bits = 2},
         .threshold = v[P_THRESHOLD]->f,
         .part = v[P_PART]->f,
+        .code_bits = (int)v[P_CODE_BITS]->i,
     };
     pare_status status = lowbit_create(&m->base, host, v);
     if (status < 0) {
