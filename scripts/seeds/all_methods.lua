@@ -39,6 +39,10 @@ for _, bits in ipairs(is_small and { 8, 4, 2 } or { 4, 2 }) do
   local both = { weight_bits = bits, activation_bits = bits }
   add("ptq", { bits = bits })
   add("ptq", { bits = bits, observer = "mse", weight_observer = "mse", bias_correction = true })
+  add("obc", { bits = bits })
+  if bits < 8 then
+    add("mixed_bits", { bits = bits, mean_bits = bits })
+  end
   add("qat", both, true)
   add("lsq", both, true)
   add("lsq", { weight_bits = bits, activation_bits = bits, offset = true }, true)
@@ -52,6 +56,7 @@ for _, bits in ipairs(is_small and { 8, 4, 2 } or { 4, 2 }) do
 end
 add("ternary", { activation_bits = 2 }, true)
 add("ternary", { activation_bits = 8 }, true)
+add("ternary", { activation_bits = 8, magnitudes = "learned" }, true)
 for _, estimator in ipairs { "xnor", "irnet", "recu" } do
   add("binary", { estimator = estimator, activation_bits = 8 }, true)
 end

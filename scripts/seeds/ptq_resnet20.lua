@@ -57,6 +57,16 @@ local function trained(method, parameters)
   return { step }
 end
 
+-- Rounded after training in the manner of those that train: what additions read, and the first and the last layer,
+-- keep 8 bits.
+local function rounded(method, parameters)
+  local step = { method, residual_bits = 8, layer_bits = { "conv1=8", "fc=8" }, bias_correction = true }
+  for key, value in pairs(parameters) do
+    step[key] = value
+  end
+  return { step }
+end
+
 return pare.experiment {
   name = "ptq_resnet20",
   dataset = quick and pare.dataset("glyphs", { train = 4000, val = 200, test = 500 }) or pare.dataset(data),
@@ -66,6 +76,8 @@ return pare.experiment {
     {},
     { { "ptq", bits = pare.grid { 16, 8, 4, 2 } } },
     { { "ptq", bits = pare.grid { 8, 4, 2 }, observer = "mse", weight_observer = "mse", bias_correction = true } },
+    rounded("ptq", { bits = pare.grid { 4, 2 }, observer = "mse", weight_observer = "mse" }),
+    rounded("obc", { bits = pare.grid { 4, 2 } }),
     trained("lsq", { weight_bits = 4, activation_bits = 4, lr = 0.02 }),
     trained("lsq", { weight_bits = 2, activation_bits = 2, lr = 0.01, epochs = 2 * epochs }),
     trained("binary", { estimator = "recu", activation_bits = 8, lr = 0.05 }),
