@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* What a method that trains costs: epochs of a plain training and of the method, turn by turn:
+/* What a method costs:
  *     bench_methods resnet20|lenet5|lenet300 THREADS ROUNDS METHOD [name=value]...
- * on 7680 random images in batches of 128. Prints the seconds and the processor's seconds of each,
- * and the ratio of their medians. The method's share holds everything its step does: hooks, the
- * calibration at the end (64 images), verification. */
+ * on 7680 random images. Of a method that trains: epochs of a plain training and of the method,
+ * turn by turn, in batches of 128; the seconds and the processor's seconds of each, and the ratio
+ * of their medians. The method's share holds everything its step does: hooks, the calibration at
+ * the end (64 images), verification. Of one that does not: the seconds of its step, with 512
+ * calibration images unless said otherwise. */
 #include "core/progress.h"
 #include "core/topology.h"
 #include "experiment/pipeline.h"
@@ -19,6 +21,7 @@ struct bench {
     struct pool *pool;
     struct registry *reg;
     struct pipeline *pipeline;
+    int trains; /* the method does */
     struct model *(*make)(void);
 };
 
@@ -94,8 +97,11 @@ static int run_rounds(struct bench *b, int rounds) {
     struct error err;
     for (int r = 0; r < rounds; r++) {
         for (int k = 0; k < 2; k++) { /* who begins changes */
-            double seconds[2];
+            double seconds[2] = {0.0, 0.0};
             const int is_method = k ^ (r & 1);
+            if (!is_method && !b->trains) {
+                continue;
+            }
             if (epoch(b, is_method, &err, seconds) != PARE_OK) {
                 return stop(&err);
             }
@@ -103,7 +109,11 @@ static int run_rounds(struct bench *b, int rounds) {
             times[2 + is_method][r] = seconds[1];
         }
     }
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < 2 && !b->trains; k++) {
+        printf("%-9s  method %.3f s\n", k ? "processor" : "clock",
+               median(times[2 * k + 1], rounds));
+    }
+    for (int k = 0; k < 2 && b->trains; k++) {
         const double plain = median(times[2 * k], rounds),
                      method = median(times[2 * k + 1], rounds);
         printf("%-9s  plain %.3f s  method %.3f s  ratio %.3f\n", k ? "processor" : "clock", plain,
@@ -112,13 +122,33 @@ static int run_rounds(struct bench *b, int rounds) {
     return 0;
 }
 
+/* Loads the method's plugin, and looks whether it trains. */
+static pare_status load(struct bench *b, const char *id, struct error *err) {
+    char path[1024];
+    const struct plugin_entry *entry = NULL;
+    snprintf(path, sizeof path, "%s/plugins/%s.so", BENCH_BINARY_DIR, id);
+    pare_status status = registry_create(err, &b->reg);
+    if (status == PARE_OK) {
+        status = registry_load(b->reg, path, err);
+    }
+    if (status == PARE_OK) {
+        status = registry_find_method(b->reg, id, err, &entry);
+    }
+    if (status == PARE_OK) {
+        const pare_method *method = entry->method;
+        b->trains = method->get_extension && method->get_extension(PARE_METHOD_TRAIN) != NULL;
+    }
+    return status;
+}
+
 static pare_status resolve(struct bench *b, char **args, int n_args, struct error *err) {
     struct param_input inputs[MAX_INPUTS] = {
         {.name = "epochs", .kind = INPUT_STRING, .from_text = 1, .string = "1"},
         {.name = "lr", .kind = INPUT_STRING, .from_text = 1, .string = "0.001"},
         {.name = "calibration_samples", .kind = INPUT_STRING, .from_text = 1, .string = "64"},
     };
-    size_t n = 3;
+    pare_status status = load(b, args[0], err);
+    size_t n = b->trains ? 3 : 0;
     for (int k = 1; k < n_args && n < MAX_INPUTS; k++) {
         char *equals = strchr(args[k], '=');
         if (!equals) {
@@ -128,14 +158,8 @@ static pare_status resolve(struct bench *b, char **args, int n_args, struct erro
         inputs[n++] = (struct param_input){
             .name = args[k], .kind = INPUT_STRING, .from_text = 1, .string = equals + 1};
     }
-    char path[1024];
-    snprintf(path, sizeof path, "%s/plugins/%s.so", BENCH_BINARY_DIR, args[0]);
     struct step_spec step = {args[0], n, inputs};
     const struct pipeline_spec spec = {1, &step, 0};
-    pare_status status = registry_create(err, &b->reg);
-    if (status == PARE_OK) {
-        status = registry_load(b->reg, path, err);
-    }
     return status == PARE_OK ? pipeline_resolve(&spec, b->reg, err, &b->pipeline) : status;
 }
 
