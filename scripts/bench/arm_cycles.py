@@ -20,9 +20,10 @@ LOOPS = [("neon", "i8_tiles3_32_3"), ("neon_dotprod", "i8_tiles_2_8"), ("neon_do
          ("neon_i8mm", "i8_tiles3_32_8"), ("neon", "f32_tiles_2_8"), ("neon", "f32_tiles3_64_8"),
          ("neon_dotprod", "i8_single"), ("neon_dotprod", "f32_single")]
 for kind in ["i8w4", "i8w2", "i8w1"]:
-    LOOPS += [("neon", f"{kind}_tiles3_32_3"), ("neon_dotprod", f"{kind}_tiles_2_8"),
-              ("neon_dotprod", f"{kind}_tiles3_32_8"), ("neon_i8mm", f"{kind}_tiles3_32_8"),
-              ("neon_dotprod", f"{kind}_single")]
+    if kind != "i8w1":  # neon has none
+        LOOPS.append(("neon", f"{kind}_tiles3_32_3"))
+    LOOPS += [("neon_dotprod", f"{kind}_tiles_2_8"), ("neon_dotprod", f"{kind}_tiles3_32_8"),
+              ("neon_i8mm", f"{kind}_tiles3_32_8"), ("neon_dotprod", f"{kind}_single")]
 LOOPS += [("neon", "b1_tiles_2_8"), ("neon", "b1_masked_tiles_2_8")]
 
 

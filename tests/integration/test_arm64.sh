@@ -14,7 +14,8 @@ arm max list backends | grep -q neon-i8mm
 # tests: qemu-aarch64 -L build/sysroot-arm64 build/arm64/tests/kernels/test_backend_graphs
 export KERNEL_TESTS_EVERY=5
 kernels() {
-    for test in test_tiled_levels test_ref_ops test_ref_lower test_backend_graphs; do
+    for test in test_tiled_levels test_tiled_bits test_tiled_guards test_tiled_shapes test_ref_ops test_ref_lower \
+        test_backend_graphs; do
         qemu-aarch64 -L "$sysroot" -cpu "$1" "$build/tests/kernels/$test" "$2" >"$1-$test.log" 2>&1 || {
             cat "$1-$test.log"
             return 1

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "host_table.h"
 
+#include "guard_page.h"
+
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,8 +16,17 @@
 static void *host_alloc(const pare_host *host, size_t bytes) {
     struct test_host *self = (struct test_host *)(uintptr_t)host;
     self->wrong_allocs += self->in_run;
-    if (self->n_allocs++ == self->fail_at) {
+    if (self->n_allocs++ == self->fail_at || (self->most_bytes > 0 && bytes > self->most_bytes)) {
         return NULL;
+    }
+    if (self->guard_pages) {
+        const size_t whole = (bytes + 7) / 8 * 8;
+        void *guarded = guard_page_alloc(whole);
+        if (guarded != NULL) {
+            memset(guarded, 0xcd, whole);
+            self->n_live++;
+        }
+        return guarded;
     }
     size_t total = (bytes + 63) / 64 * 64 + 3 * GUARD;
     unsigned char *block = aligned_alloc(64, total);
@@ -32,6 +43,11 @@ static void *host_alloc(const pare_host *host, size_t bytes) {
 static void host_free(const pare_host *host, void *ptr) {
     struct test_host *self = (struct test_host *)(uintptr_t)host;
     if (ptr == NULL) {
+        return;
+    }
+    if (self->guard_pages) {
+        guard_page_free(ptr);
+        self->n_live--;
         return;
     }
     unsigned char *block = (unsigned char *)ptr - 2 * GUARD;

@@ -15,6 +15,8 @@ struct test_host {
     int backwards;     /* parallel_for runs its indices from the last to the first */
     int32_t n_threads; /* > 1: parallel_for runs on so many threads */
     int64_t damaged;   /* freed blocks whose guard bytes had been written */
+    size_t most_bytes; /* larger allocations fail; 0: none does */
+    int guard_pages;   /* blocks end at a protected page (aligned to 8 bytes only) */
     int in_run;        /* allocations now are counted as wrong */
     int64_t wrong_allocs;
 };

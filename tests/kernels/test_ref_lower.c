@@ -124,7 +124,13 @@ static void test_refused_graphs(void **state) {
 
     maker_node(&m, 3)->dims[0] = 5;
     refused(&m, 1, NULL, PARE_E_ARG, "node3: its value is (5,4,6), wanted (4,4,6)");
-    maker_node(&m, 3)->dims[0] = 4;
+    maker_node(&m, 3)->dims[0] = 0;
+    refused(&m, 1, NULL, PARE_E_RANGE, "node3: dimension 0 is 0, wanted 1..16777216");
+    maker_node(&m, 3)->dims[0] = (1 << 24) + 1;
+    refused(&m, 1, NULL, PARE_E_RANGE, "node3: dimension 0 is 16777217, wanted 1..16777216");
+    maker_node(&m, 3)->dims[0] = maker_node(&m, 3)->dims[1] = 1 << 16;
+    refused(&m, 1, NULL, PARE_E_LIMIT, "node3: its value has more than 2^31 elements");
+    maker_node(&m, 3)->dims[0] = maker_node(&m, 3)->dims[1] = 4;
     maker_node(&m, 1)->groups = 4;
     refused(&m, 1, NULL, PARE_E_ARG, "node1: 4 groups do not divide 2 input");
     maker_node(&m, 1)->groups = 1;

@@ -258,6 +258,101 @@ static void test_bad_run(void **state) {
     maker_free(&m);
 }
 
+/* Compiling on every level fails with this status and these words, and leaves nothing behind. */
+static void refused(const struct maker *m, int32_t max_batch, pare_status status,
+                    const char *words) {
+    for (int32_t k = 0; k < levels->n_levels; k++) {
+        const struct tiled_level *level = &levels->levels[k];
+        struct test_host host;
+        void *instance;
+        void *exe = NULL;
+        pare_compile_options options = {sizeof options, max_batch, level->isa};
+        test_host_init(&host);
+        assert_int_equal(tiled_create_with(&host.host, levels, UINT32_MAX, &instance), PARE_OK);
+        pare_status got = backend->compile(instance, &m->graph, &options, &exe);
+        if (got != status || strstr(host.text, words) == NULL) {
+            fail_msg("%s: got %d \"%s\", wanted %d \"%s\"", level->isa, got, host.text, status,
+                     words);
+        }
+        assert_null(exe);
+        backend->destroy(instance);
+        assert_int_equal(host.n_live, 0);
+    }
+}
+
+static void test_refused(void **state) {
+    (void)state;
+    struct maker m;
+    maker_init(&m, 5, 6, 6, 2);
+    int32_t pool = maker_pool(&m, PARE_OP_MAX_POOL, 0, 2, 2, 0);
+    maker_linear(&m, maker_simple(&m, PARE_OP_FLATTEN, pool), 4, 1);
+    maker_node(&m, pool)->pad_w = 2;
+    refused(&m, 1, PARE_E_ARG,
+            "node1: padding is 0x2, wanted less than the kernel's 2x2: a window");
+    maker_node(&m, pool)->pad_w = 0;
+    maker_node(&m, pool)->op = (pare_op)77;
+    refused(&m, 1, PARE_E_UNSUPPORTED, "node1: operator 77 is not known");
+    maker_node(&m, pool)->op = PARE_OP_MAX_POOL;
+    maker_node(&m, 0)->dims[1] = 0;
+    refused(&m, 1, PARE_E_RANGE, "dimension 1 is 0, wanted 1..");
+    maker_node(&m, 0)->dims[1] = INT32_MAX;
+    refused(&m, 1, PARE_E_RANGE, "dimension 1 is 2147483647, wanted 1..");
+    maker_free(&m);
+
+    /* Larger than any machine's memory: four values of 2^30 floats for each of eight images. */
+    maker_init(&m, 6, 1 << 15, 1 << 15, 1);
+    int32_t x = 0;
+    for (int k = 0; k < 4; k++) {
+        x = maker_simple(&m, PARE_OP_RELU, maker_pool(&m, PARE_OP_MAX_POOL, x, 1, 1, 0));
+    }
+    maker_linear(&m, maker_simple(&m, PARE_OP_GLOBAL_AVG_POOL, x), 4, 1);
+    for (int32_t k = 0; k < levels->n_levels; k++) {
+        struct test_host host;
+        void *instance;
+        void *exe = NULL;
+        pare_compile_options options = {sizeof options, 8, levels->levels[k].isa};
+        test_host_init(&host);
+        host.most_bytes = (size_t)1 << 30;
+        assert_int_equal(tiled_create_with(&host.host, levels, UINT32_MAX, &instance), PARE_OK);
+        assert_int_equal(backend->compile(instance, &m.graph, &options, &exe), PARE_E_NOMEM);
+        assert_non_null(strstr(host.text, "bytes of activations"));
+        backend->destroy(instance);
+        assert_int_equal(host.n_live, 0);
+    }
+    maker_free(&m);
+}
+
+/* Layers of more than 8 bits have no fast kernels, and are counted. */
+static void test_fallback(void **state) {
+    (void)state;
+    for (int32_t bits = 8; bits <= 9; bits++) {
+        struct test_host host;
+        struct maker m;
+        void *instance;
+        void *exe;
+        const pare_executable_info *info;
+        make_small(&m);
+        maker_quantize_value(&m, 0, bits, 0.05f, 1);
+        maker_quantize_value(&m, 1, bits, 0.05f, 1);
+        maker_quantize_value(&m, 2, bits, 0.05f, 1);
+        maker_quantize_weight(&m, 1, bits);
+        maker_quantize_weight(&m, 3, bits);
+        test_host_init(&host);
+        assert_int_equal(backend->create(&host.host, NULL, &instance), PARE_OK);
+        pare_compile_options options = {sizeof options, 1, NULL};
+        assert_int_equal(backend->compile(instance, &m.graph, &options, &exe), PARE_OK);
+        assert_int_equal(backend->executable_info(exe, &info), PARE_OK);
+        int32_t n_fallback = 0;
+        for (int32_t k = 0; k < info->n_kernels; k++) {
+            n_fallback += info->kernels[k]->is_fallback;
+        }
+        assert_int_equal(n_fallback, bits > 8 ? 2 : 0);
+        backend->executable_destroy(exe);
+        backend->destroy(instance);
+        maker_free(&m);
+    }
+}
+
 /* What weights of few bits become at each level that this machine has: the kernel's name says it,
  * and their bytes. Steps may add an eighth to a layer; int8 takes a byte for each, or two. */
 static void check_narrow(const char *isa, int32_t bits, int32_t in_c, const char *name,
@@ -304,7 +399,8 @@ static void test_narrow_weights(void **state) {
                 continue;
             }
             if (strcmp(c->name, "_w1") == 0 &&
-                (strcmp(level->isa, "sse") == 0 || strcmp(level->isa, "avx2") == 0)) {
+                (strcmp(level->isa, "sse") == 0 || strcmp(level->isa, "avx2") == 0 ||
+                 strcmp(level->isa, "neon") == 0)) {
                 narrowed.name = "_w2"; /* these have no kernels for 1 bit */
                 narrowed.packed_bits = 2;
             }
@@ -320,6 +416,7 @@ int main(void) {
         cmocka_unit_test(test_level),   cmocka_unit_test(test_probe),
         cmocka_unit_test(test_split),   cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_bad_run), cmocka_unit_test(test_narrow_weights),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_fallback),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,7 @@
 #define PLACE(LANE, K) (K)
 #define I8_AT(PART, VEC, V) (4 * (VEC) + (PART))
 #define W4_AT(PART, VEC, V) (2 * (VEC) + (PART) / 2)
+#define HAS_W1 0
 #include "narrow.inc"
 
 /* Volatile for the reason given at PRODUCT. */

@@ -13,6 +13,7 @@
 #define PLACE(LANE, K) (4 * (LANE) + (K) % 4)
 #define I8_AT(PART, VEC, V) ((PART) * (V) + (VEC))
 #define W4_AT(PART, VEC, V) ((PART) / 2 * (V) + (VEC))
+#define HAS_W1 1
 #include "narrow.inc"
 
 /* acc[p][v] += the dot product of 4 codes of position p with those of 4 channels. */

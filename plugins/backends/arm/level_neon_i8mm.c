@@ -14,6 +14,7 @@
 #define PLACE(LANE, K) (8 * ((LANE) % 2) + (K) % 8)
 #define I8_AT(PART, VEC, V) (((PART) / 2 * (V) + (VEC)) * 2 + (PART) % 2)
 #define W4_AT(PART, VEC, V) ((PART) / 2 * (V) + (VEC))
+#define HAS_W1 1
 #include "narrow.inc"
 
 /* Half the positions, rounded up. */

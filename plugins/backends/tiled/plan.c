@@ -5,9 +5,6 @@
 
 #include <string.h>
 
-/* Bytes after a value that a run's last step may read. */
-#define SLACK_BYTES 64
-
 static void *alloc_zeroed(const pare_host *host, int64_t n, size_t size) {
     size_t bytes = (size_t)n * size;
     void *ptr = host->alloc(host, bytes > 0 ? bytes : 1);
@@ -122,7 +119,7 @@ static int measure(struct lower_value *value, struct tiled_layout *l, int32_t ma
     l->pixel_bytes = l->is_bits ? (l->c + 7) / 8 : (int64_t)l->c * l->elem_bytes;
     if (__builtin_mul_overflow(width, l->pixel_bytes, &l->row_bytes) ||
         __builtin_mul_overflow(height, l->row_bytes, &l->sample_bytes) ||
-        l->sample_bytes > INT64_MAX / 8 - SLACK_BYTES) {
+        l->sample_bytes > INT64_MAX / 8 - TILED_SLACK_BYTES) {
         return 0;
     }
     l->first_bytes = l->border_h * l->row_bytes + l->border_w * l->pixel_bytes;
@@ -131,10 +128,10 @@ static int measure(struct lower_value *value, struct tiled_layout *l, int32_t ma
     }
     int64_t bytes;
     if (__builtin_mul_overflow(l->sample_bytes, (int64_t)max_batch, &bytes) ||
-        bytes > INT64_MAX / 8 - SLACK_BYTES) {
+        bytes > INT64_MAX / 8 - TILED_SLACK_BYTES) {
         return 0;
     }
-    value->size_bytes = (bytes + SLACK_BYTES + 63) / 64 * 64;
+    value->size_bytes = (bytes + TILED_SLACK_BYTES + 63) / 64 * 64;
     return 1;
 }
 

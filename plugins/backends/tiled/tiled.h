@@ -28,6 +28,10 @@ struct tiled_layout {
     int64_t first_bytes; /* from a sample's begin to its pixel (0,0) */
 };
 
+/* Bytes after a value in the arena that a kernel may read: of a run's last step, or of a vector of
+ * channels. */
+#define TILED_SLACK_BYTES 64
+
 /* The part of a pooling window that lies in the image; never empty. */
 struct tiled_window {
     int32_t top, bottom, left, right;
