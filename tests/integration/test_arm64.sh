@@ -12,7 +12,7 @@ arm cortex-a76 list backends | grep -q neon-dotprod
 arm max list backends | grep -q neon-i8mm
 # kernels CPU PATTERN: the names of graph tests; on max they run at every level. All seeds of all
 # tests: qemu-aarch64 -L build/sysroot-arm64 build/arm64/tests/kernels/test_backend_graphs
-export KERNEL_TESTS_EVERY=5
+export KERNEL_TESTS_EVERY=8
 kernels() {
     for test in test_tiled_levels test_tiled_bits test_tiled_guards test_tiled_shapes test_ref_ops test_ref_lower \
         test_backend_graphs; do
@@ -56,9 +56,9 @@ while read -r network bits n; do
         echo "$network, $bits bits, $n samples: $isa on $cpu gives the same $((n * 10)) logits"
     done
 done <<'NETWORKS'
-lenet5 8 150
-lenet5 3 40
-lenet300 8 150
+lenet5 8 60
+lenet5 3 20
+lenet300 8 60
 resnet20 8 12
 NETWORKS
 # They are logits of something, not one number over and over.

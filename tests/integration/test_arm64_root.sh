@@ -32,7 +32,8 @@ dpkg-deb -x "$package" package
 
 # What a board gets from elsewhere: a model of 8 bits made here, and of MNIST the test split, where it is found.
 dataset=glyphs
-for folder in $(echo "${PARE_DATASETS:-}" | tr ':' ' '); do
+IFS=:
+for folder in ${PARE_DATASETS:-}; do
     if ls "$folder"/mnist/t10k-images* >/dev/null 2>&1; then
         dataset=mnist
         for kind in archive package; do
@@ -42,6 +43,7 @@ for folder in $(echo "${PARE_DATASETS:-}" | tr ':' ' '); do
         break
     fi
 done
+unset IFS
 [ $dataset = mnist ] || echo "SKIPPED: MNIST, which is in no folder of PARE_DATASETS; with glyphs instead"
 "$PARE" model quantize lenet5-$dataset --dataset glyphs --set bits=8 --out small.safetensors
 cat >board.lua <<'LUA'
