@@ -1,13 +1,12 @@
 -- Every quantizer side by side, from one checkpoint and with one budget: LeNet-5 on MNIST at 8, 4 and 2 bits,
--- ternary and binary, and ResNet20 at 4 and 2 bits; three seeds, mean and deviation in the table of
--- plugins/methods/README.md.
+-- ternary and binary, and ResNet20 at 4 and 2 bits; three seeds.
 --
 --   pare run scripts/seeds/all_methods.lua --set model=lenet5 --out results/baselines/all_methods.csv
 --   pare run scripts/seeds/all_methods.lua --set model=resnet20 --out results/baselines/all_methods.csv
 --
--- What trains gets 1 epoch (LeNet-5) or 0.5 (ResNet20) from the fp32 checkpoint, so that both take less than 40
--- minutes on two quiet cores; --set epochs=N for more. It resumes where it was stopped (--resume). With --profile
--- quick, LeNet-5 on glyphs, one seed, hardly trained: under a minute.
+-- What trains gets 1 epoch (LeNet-5) or 0.5 (ResNet20) from the fp32 checkpoint. By the time of an epoch (15 and 30 s)
+-- that should be about 20 minutes each on two quiet cores; --set epochs=N for more or less. It resumes where it was
+-- stopped (--resume). With --profile quick, LeNet-5 on glyphs, one seed, hardly trained: about a minute.
 --
 -- No parameter was tuned: methods have their defaults (first and last layer at 8 bits where a method trains), and
 -- one learning rate and a clipped gradient. So this says who gets far with little, not who is best in the end.

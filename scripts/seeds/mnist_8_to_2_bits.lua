@@ -3,7 +3,7 @@
 --
 --   pare run scripts/seeds/mnist_8_to_2_bits.lua --out results/baselines/mnist_8_to_2_bits.csv
 --
--- Took 40 minutes on two cores that others used, too, and resumes where it was stopped (--resume). With
+-- Two seeds took 26 minutes on two cores that others used, too; it resumes where it was stopped (--resume). With
 -- --profile quick it takes less than a minute, on glyphs and with hardly any training: that shows that it
 -- runs, its figures mean nothing.
 --

@@ -33,7 +33,7 @@ for row in found:
     for m in ("precision_micro", "recall_micro", "f1_micro", "recall_weighted"):
         want(abs(float(row[m]) - float(row["top1"])) < 1e-9, "ptq_resnet20", row, f"{m} is {row[m]}, top1 {row['top1']}")
     steps = json.loads(row["params_json"])
-    trains = bool(steps) and steps[0]["method"] != "ptq"
+    trains = bool(steps) and steps[0]["method"] in ("lsq", "binary")
     want((float(row["train_epochs"]) > 0) == trains, "ptq_resnet20", row, f"train_epochs is {row['train_epochs']}")
 sizes = [int(r["bytes_file"]) for r in found if r["pipeline"] in ["fp32"] + [f"ptq(bits={b})" for b in (16, 8, 4, 2)]]
 want(len(sizes) == 5 and sizes == sorted(sizes, reverse=True), "ptq_resnet20", found[0], f"sizes {sizes} do not fall")
