@@ -157,6 +157,24 @@ def models(folder):
     fails(["bench", "--model", "a.safetensors", "--input", "3x32x32"], "--input", "checkpoint", cwd=folder)
 
 
+def layer_times():
+    """Each node of the network has kernels of its own, or is fused into one. (The input may be copied.)"""
+    model = ["resnet20", "--input", "3x8x8"]
+    nodes = [row["name"] for row in rows_of(succeeds("model", "info", *model, "--layers", "--format", "csv"))]
+    for row in rows_of(succeeds("bench", "--model", *model, "--backend", "ref,auto", "--profile", "quick",
+                                "--format", "csv")):
+        times = json.loads(row["layer_times_json"])
+        fused = [name for time in times[:-1] for name in time.get("fused", [])]
+        own = {time["name"] for time in times[:-1]}
+        check(times[-1]["name"] == "(other)" and all(time["ns"] >= 0 for time in times), f"times: {times}")
+        check(len(fused) == len(set(fused)) and not own & set(fused), f"{row['backend']}: twice: {fused} {own}")
+        check(own | set(fused) | {"input"} == set(nodes),
+              f"{row['backend']}: {set(nodes) ^ (own | set(fused))}")
+    text = succeeds("bench", "--model", *model, "--precision", "int8", "--backend", "ref", "--profile", "quick",
+                    "--layers")
+    check("layer1.0.conv1 + layer1.0.relu1" in text and "ref_conv2d_i8" in text, text)
+
+
 def benchmarks():
     wanted = ["backend", "isa", "precision", "threads", "batch", "median_ns", "p90_ns", "peak_gmacs",
               "fraction_of_peak", "bytes_activations"]
@@ -245,6 +263,7 @@ def main():
     usage_errors()
     listings()
     benchmarks()
+    layer_times()
     with tempfile.TemporaryDirectory() as folder:
         models(folder)
     with tempfile.TemporaryDirectory() as folder:
