@@ -7,7 +7,7 @@ set -eu
     echo "SKIPPED: MNIST is not in PARE_DATASETS"
     exit 77
 }
-for name in mnist_agp_90 all_pruners structured half_channels; do
+for name in mnist_agp_90 all_pruners structured half_channels global_l1_then_int8 lenet5_smallest sparse_file; do
     "$PARE" run "$PARE_HOME/scripts/seeds/$name.lua" --profile quick --out "$name.csv" >"$name.log" 2>&1 || {
         cat "$name.log"
         exit 1
