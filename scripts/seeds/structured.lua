@@ -5,8 +5,9 @@
 --   pare run scripts/seeds/structured.lua --out results/baselines/structured.csv
 --   pare run scripts/seeds/structured.lua --profile quick
 --
--- 45 trials, each with one epoch over 10,000 training images: about 20 minutes on two cores; it resumes where it was
--- stopped (--resume). With --profile quick, one seed, 50 %, 2000 images: about a minute.
+-- 45 trials, each with one epoch over 10,000 training images: about 20 minutes on two quiet cores, as reckoned from
+-- its first trials; with many programs at work it was stopped after an hour. It resumes there (--resume). With
+-- --profile quick, one seed, 50 %, 2000 images: about a minute.
 --
 -- Only channels within blocks go ("inner"), the same share in each block, so that all criteria leave networks of one
 -- shape, which differ in accuracy alone. No parameter was tuned: all have the defaults. half_channels.lua beside this
