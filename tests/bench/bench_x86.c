@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Times each kernel of the x86 backend, one thread, on the layers of ResNet20 and LeNet-5, and
  * prints its multiply-accumulates per second and their share of the level's measured peak:
- *     bench_x86 [level [runs]]
+ *     bench_x86 [level [runs [percent]]]
+ * With a percentage so much of each float weight but the last is 0, at random, and only the float
+ * networks run: dense, then with sparse convolutions where those are estimated to be faster, and
+ * everywhere.
  * In the binary ResNet20 inner layers multiply signs by signs; their share is of the int8 peak.
  * The shortest of many runs counts; the weights and the values are random. */
 #include "check/graph_maker.h"
@@ -74,6 +77,14 @@ static void make_lenet5(struct maker *m) {
     maker_linear(m, x, 10, 1);
 }
 
+static void prune(struct maker *m, int32_t percent) {
+    for (int32_t i = 0; i + 1 < m->graph.n_nodes; i++) {
+        if (m->nodes[i]->weights[PARE_ROLE_WEIGHT] != NULL) {
+            maker_prune(m, i, percent, 0);
+        }
+    }
+}
+
 /* The peak loop with the level's instructions. */
 static double peak_gmacs(const char *isa, int integer) {
     static const char *const loops[][3] = {
@@ -110,7 +121,11 @@ static void print_step(const struct tiled_step *step, int64_t ns, double peak) {
     printf("\n");
 }
 
-static void bench(const struct maker *m, const char *name, const char *isa, int runs, double peak) {
+static void bench(const struct maker *m, const char *name, const char *isa, int runs, double peak,
+                  const char *sparse) {
+    const pare_param_value value = {.name = "sparse", .type = PARE_PARAM_STRING, .s = sparse};
+    const pare_param_value *const values[] = {&value};
+    const pare_params params = {sizeof params, 1, values};
     struct test_host host;
     void *instance;
     void *exe;
@@ -121,7 +136,7 @@ static void bench(const struct maker *m, const char *name, const char *isa, int 
     uint64_t random = 5;
     test_host_init(&host);
     pare_compile_options options = {sizeof options, 1, isa};
-    if (images == NULL || x86_backend.create(&host.host, NULL, &instance) != PARE_OK ||
+    if (images == NULL || x86_backend.create(&host.host, &params, &instance) != PARE_OK ||
         x86_backend.compile(instance, &m->graph, &options, &exe) != PARE_OK) {
         fprintf(stderr, "bench_x86: %s: %s\n", isa, host.text);
         exit(2);
@@ -143,7 +158,7 @@ static void bench(const struct maker *m, const char *name, const char *isa, int 
             best[s] = run == 0 || ns < best[s] ? ns : best[s];
         }
     }
-    printf("%s %s, peak %.1f GMAC/s\n", name, isa, peak);
+    printf("%s %s, sparse %s, peak %.1f GMAC/s\n", name, isa, sparse, peak);
     int64_t macs = 0;
     int64_t sum = 0;
     for (int32_t s = 0; best != NULL && s < n_steps; s++) {
@@ -169,6 +184,7 @@ int main(int argc, char **argv) {
     };
     const char *only = argc > 1 ? argv[1] : NULL;
     int runs = argc > 2 ? atoi(argv[2]) : 300;
+    int32_t percent = argc > 3 ? atoi(argv[3]) : -1;
     const struct tiled_level *levels = x86_levels.levels;
     for (int32_t k = 0; k < x86_levels.n_levels; k++) {
         if ((x86_cpu_features() & levels[k].needs) != levels[k].needs ||
@@ -185,8 +201,15 @@ int main(int argc, char **argv) {
             if (networks[n].integer) {
                 quantize_all(&m);
             }
-            bench(&m, networks[n].name, levels[k].isa, runs,
-                  peak_gmacs(levels[k].isa, networks[n].integer));
+            double peak = peak_gmacs(levels[k].isa, networks[n].integer);
+            if (percent >= 0 && !networks[n].integer) {
+                prune(&m, percent);
+                bench(&m, networks[n].name, levels[k].isa, runs, peak, "never");
+                bench(&m, networks[n].name, levels[k].isa, runs, peak, "auto");
+                bench(&m, networks[n].name, levels[k].isa, runs, peak, "always");
+            } else if (percent < 0) {
+                bench(&m, networks[n].name, levels[k].isa, runs, peak, "never");
+            }
             maker_free(&m);
         }
     }

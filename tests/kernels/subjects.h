@@ -12,11 +12,15 @@ struct subject {
     int float_only;  /* refuses a graph that holds a quantized value */
     int approximate; /* a code may be one off; may refuse what its library does not have */
     int fuses_adds;  /* a convolution does the add that is its only reader */
+    int sparse;      /* every convolution that has a sparse kernel takes it */
 };
 
-#define MAX_SUBJECTS 17
+#define MAX_SUBJECTS 24
 
 /* Fills `subjects`; the first is ref's portable level. */
 int32_t subjects_usable(struct subject subjects[MAX_SUBJECTS]);
+
+/* The backend's instance, with the parameters that make it this subject. */
+pare_status subject_create(const struct subject *subject, const pare_host *host, void **instance);
 
 #endif

@@ -244,7 +244,7 @@ static void check_subject(struct maker *m, const struct subject *subject, const 
     host.n_threads = 3;
     void *instance;
     void *exe;
-    assert_int_equal(backend->create(&host.host, NULL, &instance), PARE_OK);
+    assert_int_equal(subject_create(subject, &host.host, &instance), PARE_OK);
     pare_compile_options options = {sizeof options, MAX_BATCH, subject->isa};
     pare_status status = backend->compile(instance, &m->graph, &options, &exe);
     if (subject->float_only && holds_codes(m)) {
@@ -572,6 +572,33 @@ static void test_two_readers(void **state) {
     }
 }
 
+/* All float weights, and some output channels as a whole. */
+static void prune_all(struct maker *m, int32_t percent) {
+    for (int32_t i = 0; i < m->graph.n_nodes; i++) {
+        const pare_weight *w = m->nodes[i]->weights[PARE_ROLE_WEIGHT];
+        if (w != NULL && w->codes == NULL) {
+            maker_prune(m, i, percent, percent / 40);
+        }
+    }
+}
+
+/* Weights that are 0, from none to all of them. */
+static void test_pruned(void **state) {
+    (void)state;
+    static const int32_t percents[] = {0, 50, 90, 99, 100};
+    for (size_t k = 0; k < sizeof percents / sizeof *percents; k++) {
+        struct maker m;
+        make_resnet(&m, 60 + k, 0, (int)k % 2);
+        prune_all(&m, percents[k]);
+        check(&m, 1.0f);
+        maker_free(&m);
+        make_lenet(&m, 70 + k, 0, 0, 0);
+        prune_all(&m, percents[k]);
+        check(&m, 1.0f);
+        maker_free(&m);
+    }
+}
+
 static void test_random_graphs(void **state) {
     (void)state;
     const uint64_t step = seed_step();
@@ -580,6 +607,9 @@ static void test_random_graphs(void **state) {
     for (uint64_t seed = 0; seed < 150; seed += step) {
         struct maker m;
         maker_random_graph(&m, seed);
+        if (seed % 2 == 1) {
+            prune_all(&m, (int32_t)(seed % 101));
+        }
         struct outcome outcome = check(&m, 1.0f);
         n_mixed += strcmp(outcome.execution, "mixed") == 0;
         n_integer += strcmp(outcome.execution, "integer") == 0;
@@ -713,7 +743,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_signs),          cmocka_unit_test(test_resnet_unfolded),
         cmocka_unit_test(test_two_readers),    cmocka_unit_test(test_random_graphs),
         cmocka_unit_test(test_shapes),         cmocka_unit_test(test_wide_3x3),
-        cmocka_unit_test(test_narrow_weights),
+        cmocka_unit_test(test_narrow_weights), cmocka_unit_test(test_pruned),
     };
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);

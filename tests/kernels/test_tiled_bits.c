@@ -191,7 +191,7 @@ static void check_levels(const struct shape *s, const struct maker *m, const flo
         }
         test_host_init(&host);
         host.n_threads = s->w % 3 + 1;
-        assert_int_equal(tiled_create_with(&host.host, levels, features, &instance), PARE_OK);
+        assert_int_equal(tiled_create_with(&host.host, levels, features, NULL, &instance), PARE_OK);
         run(backend, instance, &host, m, level->isa, images, layer, &got);
         check_same(&got.signs, &wanted->signs, s, level->isa, features, "sign");
         check_same(&got.layer, &wanted->layer, s, level->isa, features, "code");

@@ -46,7 +46,7 @@ static const char *level_taken(uint32_t features, const char *isa, struct test_h
     void *exe = NULL;
     make_small(&m);
     test_host_init(host);
-    assert_int_equal(tiled_create_with(&host->host, levels, features, &instance), PARE_OK);
+    assert_int_equal(tiled_create_with(&host->host, levels, features, NULL, &instance), PARE_OK);
     pare_compile_options options = {sizeof options, 1, isa};
     pare_status status = backend->compile(instance, &m.graph, &options, &exe);
     taken[0] = '\0';

@@ -81,7 +81,7 @@ static void run(const pare_backend *b, const struct tiled_backend *tiled, uint32
     memcpy(guarded_in, images, n_in);
     test_host_init(&host);
     host.guard_pages = 1;
-    assert_int_equal(tiled != NULL ? tiled_create_with(&host.host, tiled, features, &instance)
+    assert_int_equal(tiled != NULL ? tiled_create_with(&host.host, tiled, features, NULL, &instance)
                                    : b->create(&host.host, NULL, &instance),
                      PARE_OK);
     if (b->compile(instance, &m->graph, &options, &exe) != PARE_OK) {

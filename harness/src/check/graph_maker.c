@@ -270,6 +270,21 @@ void maker_binary_weight(struct maker *m, int32_t node) {
     few_levels(m, node, 1);
 }
 
+void maker_prune(struct maker *m, int32_t node, int32_t percent, int32_t rows) {
+    pare_weight *w = maker_weight(m, node, PARE_ROLE_WEIGHT);
+    const int64_t per_row = w->n_elems / w->dims[0];
+    float *data = (float *)(uintptr_t)w->data;
+    for (int64_t k = 0; k < w->n_elems; k++) {
+        data[k] = maker_between(&m->random, 1, 100) <= percent ? 0.0f : data[k];
+    }
+    for (int32_t r = 0; r < rows; r++) {
+        float *row = data + maker_between(&m->random, 0, (int32_t)w->dims[0] - 1) * per_row;
+        for (int64_t k = 0; k < per_row; k++) {
+            row[k] = 0.0f;
+        }
+    }
+}
+
 void maker_quantize_value(struct maker *m, int32_t node, int32_t bits, float scale, int32_t zero) {
     float *scales = take(m, 1, sizeof *scales);
     int32_t *zeros = take(m, 1, sizeof *zeros);

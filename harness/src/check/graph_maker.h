@@ -44,6 +44,9 @@ void maker_quantize_weight(struct maker *m, int32_t node, int32_t bits);
 /* Random ternary or binary codes. */
 void maker_ternary_weight(struct maker *m, int32_t node);
 void maker_binary_weight(struct maker *m, int32_t node);
+/* Makes so many per cent of a weight 0, at random; then `rows` of its output channels as a whole.
+ */
+void maker_prune(struct maker *m, int32_t node, int32_t percent, int32_t rows);
 void maker_quantize_value(struct maker *m, int32_t node, int32_t bits, float scale, int32_t zero);
 int32_t maker_sign(struct maker *m, int32_t in, float scale); /* a quantize node of 1 bit */
 /* With a random zero point, the ends of the range included; real values of about +-range. */

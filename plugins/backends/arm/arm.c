@@ -29,8 +29,7 @@ static pare_status arm_probe(const pare_host *host, pare_probe *probe) {
 }
 
 static pare_status arm_create(const pare_host *host, const pare_params *params, void **instance) {
-    (void)params;
-    return tiled_create_with(host, &arm_levels, arm_cpu_features(), instance);
+    return tiled_create_with(host, &arm_levels, arm_cpu_features(), params, instance);
 }
 
 const pare_backend arm_backend = {
@@ -39,6 +38,8 @@ const pare_backend arm_backend = {
     .version = "1.0.0",
     .doc = "AArch64: NEON, dot products and matrix products of int8, the level chosen at run time",
     .reference = "plugins/backends/README.md (arithmetic), plugins/backends/arm/README.md",
+    .params = tiled_params,
+    .n_params = TILED_N_PARAMS,
     .probe = arm_probe,
     .create = arm_create,
     .destroy = tiled_destroy,

@@ -7,6 +7,8 @@
 
 #include "tiled.h"
 
+#include <string.h>
+
 INLINE int32_t min32(int32_t a, int32_t b) {
     return a < b ? a : b;
 }
@@ -59,6 +61,46 @@ INLINE void store_code(void *y, enum lower_rep rep, int64_t k, int32_t code) {
         ((CODE8 *)y)[k] = (CODE8)(code + CODE8_OFFSET);
     } else {
         ((int16_t *)y)[k] = (int16_t)code;
+    }
+}
+
+/* ---- borders ---- */
+
+INLINE void fill(char *y, int64_t bytes, const struct lower_value *v) {
+    int32_t zero = stored_zero(v);
+    if (v->rep == LOWER_I16) {
+        for (int64_t k = 0; k < bytes / 2; k++) {
+            ((int16_t *)(void *)y)[k] = (int16_t)zero;
+        }
+        return;
+    }
+    memset(y, zero, (size_t)bytes);
+}
+
+INLINE void fill_border(const struct tiled_call *call, char *y, int64_t bytes) {
+    if (call->out_layout->is_bits) {
+        memset(y, 0, (size_t)bytes);
+    } else {
+        fill(y, bytes, call->out);
+    }
+}
+
+/* The borders of rows [first, end), with those above the first and below the last row. */
+INLINE void fill_borders(const struct tiled_call *call, int32_t sample, int32_t first,
+                         int32_t end) {
+    const struct tiled_layout *l = call->out_layout;
+    if (l->border_h == 0 && l->border_w == 0) {
+        return;
+    }
+    int64_t side = l->border_w * l->pixel_bytes;
+    int64_t inner = l->w * l->pixel_bytes;
+    if (first == 0) {
+        fill_border(call, call->y + sample * l->sample_bytes, l->first_bytes);
+    }
+    for (int32_t y = first; y < end; y++) {
+        char *after = row_out(call, sample, y) + inner;
+        /* Its right border and the next row's left one are neighbours. */
+        fill_border(call, after, y + 1 < l->h ? 2 * side : l->first_bytes);
     }
 }
 

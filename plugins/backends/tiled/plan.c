@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static void *alloc_zeroed(const pare_host *host, int64_t n, size_t size) {
+void *tiled_alloc_zeroed(const pare_host *host, int64_t n, size_t size) {
     size_t bytes = (size_t)n * size;
     void *ptr = host->alloc(host, bytes > 0 ? bytes : 1);
     if (ptr != NULL) {
@@ -27,6 +27,10 @@ struct tiled_split tiled_split_positions(int32_t n, int32_t most) {
     split.positions[k] = shorter;
     split.n_tiles[k] = n_tiles - n_longer;
     return split;
+}
+
+static int is_in_planes(const struct tiled_layout *l) {
+    return l->planes.pitch_h > 0;
 }
 
 /* A convolution with padding wants a border in its input. */
@@ -68,39 +72,49 @@ static void set_shape(struct tiled_layout *l, int32_t h, int32_t w, int32_t c) {
     l->c = c;
 }
 
-/* A step before step k that copies its input, and makes it read the copy. */
-static void add_copy(struct tiled_plan *plan, int32_t k, uint8_t *dense) {
+int32_t tiled_insert_copy(struct tiled_plan *plan, int32_t k, int32_t v, int32_t node) {
     struct lower_plan *low = &plan->low;
-    memmove(&low->steps[k + 1], &low->steps[k], (size_t)(low->n_steps - k) * sizeof *low->steps);
-    low->n_steps++;
-    struct lower_step *conv = &low->steps[k + 1];
-    int32_t from = conv->in[0];
+    const struct tiled_layout *l = &plan->layouts[v];
     int32_t to = low->n_values++;
-    low->values[to] = low->values[from];
+    low->values[to] = low->values[v];
     low->values[to].place = LOWER_ARENA;
     low->values[to].is_stored = 0;
-    set_shape(&plan->layouts[to], conv->in_h, conv->in_w, conv->in_c);
-    dense[to] = 0;
+    set_shape(&plan->layouts[to], l->h, l->w, l->c);
+    memmove(&low->steps[k + 1], &low->steps[k], (size_t)(low->n_steps - k) * sizeof *low->steps);
+    low->n_steps++;
     low->steps[k] = (struct lower_step){
         .kind = LOWER_COPY,
-        .arith = low->values[from].rep,
-        .node = conv->node,
+        .arith = low->values[v].rep,
+        .node = node,
         .n_inputs = 1,
-        .in = {from, -1},
+        .in = {v, -1},
         .out = to,
-        .in_h = conv->in_h,
-        .in_w = conv->in_w,
-        .in_c = conv->in_c,
-        .out_h = conv->in_h,
-        .out_w = conv->in_w,
-        .out_c = conv->in_c,
+        .in_h = l->h,
+        .in_w = l->w,
+        .in_c = l->c,
+        .out_h = l->h,
+        .out_w = l->w,
+        .out_c = l->c,
     };
-    conv->in[0] = to;
+    return to;
+}
+
+/* A step before step k that copies its input, in the shape that it is read in. */
+static void add_copy(struct tiled_plan *plan, int32_t k, uint8_t *dense) {
+    const struct lower_step *conv = &plan->low.steps[k];
+    struct tiled_layout *from = &plan->layouts[conv->in[0]];
+    struct tiled_layout shape = *from;
+    set_shape(from, conv->in_h, conv->in_w, conv->in_c);
+    int32_t to = tiled_insert_copy(plan, k, conv->in[0], conv->node);
+    set_shape(from, shape.h, shape.w, shape.c);
+    dense[to] = 0;
+    plan->low.steps[k + 1].in[0] = to;
 }
 
 static void give_borders(struct tiled_plan *plan, uint8_t *dense) {
     for (int32_t k = 0; k < plan->low.n_steps; k++) {
-        if (!wants_border(&plan->low.steps[k])) {
+        if (!wants_border(&plan->low.steps[k]) ||
+            is_in_planes(&plan->layouts[plan->low.steps[k].in[0]])) {
             continue;
         }
         if (dense[plan->low.steps[k].in[0]]) {
@@ -111,8 +125,22 @@ static void give_borders(struct tiled_plan *plan, uint8_t *dense) {
     }
 }
 
+static int measure_batch(struct lower_value *value, const struct tiled_layout *l,
+                         int32_t max_batch) {
+    int64_t bytes;
+    if (__builtin_mul_overflow(l->sample_bytes, (int64_t)max_batch, &bytes) ||
+        bytes > INT64_MAX / 8 - TILED_SLACK_BYTES) {
+        return 0;
+    }
+    value->size_bytes = (bytes + TILED_SLACK_BYTES + 63) / 64 * 64;
+    return 1;
+}
+
 /* Strides and bytes of a value; 0 if they overflow. */
 static int measure(struct lower_value *value, struct tiled_layout *l, int32_t max_batch) {
+    if (is_in_planes(l)) {
+        return measure_batch(value, l, max_batch);
+    }
     l->elem_bytes = (int32_t)lower_rep_bytes(value->rep);
     int64_t width = l->w + 2 * (int64_t)l->border_w;
     int64_t height = l->h + 2 * (int64_t)l->border_h;
@@ -126,13 +154,7 @@ static int measure(struct lower_value *value, struct tiled_layout *l, int32_t ma
     if (value->place == LOWER_ARENA) {
         l->sample_bytes = (l->sample_bytes + 63) / 64 * 64;
     }
-    int64_t bytes;
-    if (__builtin_mul_overflow(l->sample_bytes, (int64_t)max_batch, &bytes) ||
-        bytes > INT64_MAX / 8 - TILED_SLACK_BYTES) {
-        return 0;
-    }
-    value->size_bytes = (bytes + TILED_SLACK_BYTES + 63) / 64 * 64;
-    return 1;
+    return measure_batch(value, l, max_batch);
 }
 
 /* ---- memory ---- */
@@ -167,12 +189,13 @@ static pare_status plan_memory(const pare_host *host, const pare_graph *graph,
 
 static int copy_lowered(const pare_host *host, const pare_graph *graph, struct tiled_plan *plan) {
     const struct lower_plan *from = plan->lowered;
-    int64_t n_values = (int64_t)from->n_values + from->n_steps;
+    int64_t n_values = (int64_t)from->n_values + TILED_STEPS_PER_STEP * (int64_t)from->n_steps;
     plan->low = *from;
-    plan->low.steps = alloc_zeroed(host, 2 * (int64_t)from->n_steps, sizeof *from->steps);
-    plan->low.values = alloc_zeroed(host, n_values, sizeof *from->values);
-    plan->layouts = alloc_zeroed(host, n_values, sizeof *plan->layouts);
-    plan->fused = alloc_zeroed(host, n_values, sizeof *plan->fused);
+    plan->low.steps = tiled_alloc_zeroed(host, TILED_STEPS_PER_STEP * (int64_t)from->n_steps,
+                                         sizeof *from->steps);
+    plan->low.values = tiled_alloc_zeroed(host, n_values, sizeof *from->values);
+    plan->layouts = tiled_alloc_zeroed(host, n_values, sizeof *plan->layouts);
+    plan->fused = tiled_alloc_zeroed(host, n_values, sizeof *plan->fused);
     if (plan->low.steps == NULL || plan->low.values == NULL || plan->layouts == NULL ||
         plan->fused == NULL) {
         return 0;
@@ -191,21 +214,27 @@ static int copy_lowered(const pare_host *host, const pare_graph *graph, struct t
 }
 
 pare_status tiled_plan_graph(const pare_host *host, const pare_graph *graph, int32_t max_batch,
-                             int has_bits, struct tiled_plan *plan) {
+                             const struct tiled_kernels *kernels, enum tiled_sparsity sparsity,
+                             struct tiled_plan *plan) {
     pare_status status = lower_graph(host, graph, max_batch, &plan->lowered);
     if (status != PARE_OK) {
         return status;
     }
-    int64_t n_values = (int64_t)plan->lowered->n_values + plan->lowered->n_steps;
-    uint8_t *dense = alloc_zeroed(host, n_values, sizeof *dense);
-    int32_t *order = alloc_zeroed(host, n_values, sizeof *order);
+    int64_t n_values =
+        (int64_t)plan->lowered->n_values + TILED_STEPS_PER_STEP * (int64_t)plan->lowered->n_steps;
+    uint8_t *dense = tiled_alloc_zeroed(host, n_values, sizeof *dense);
+    int32_t *order = tiled_alloc_zeroed(host, n_values, sizeof *order);
     if (dense == NULL || order == NULL || !copy_lowered(host, graph, plan)) {
         status = host->fail(host, PARE_E_NOMEM, "out of memory while planning %s", graph->name);
         goto cleanup;
     }
     tiled_fuse_adds(plan);
-    if (has_bits) {
+    if (kernels->kinds[TILED_B1] != NULL) {
         tiled_choose_bits(plan);
+    }
+    if (!tiled_choose_planes(host, plan, kernels->planes, sparsity)) {
+        status = host->fail(host, PARE_E_NOMEM, "out of memory for the planes of %s", graph->name);
+        goto cleanup;
     }
     find_dense(plan, dense);
     give_borders(plan, dense);
@@ -217,6 +246,10 @@ cleanup:
 }
 
 void tiled_plan_destroy(const pare_host *host, struct tiled_plan *plan) {
+    for (int32_t v = 0; plan->layouts != NULL && v < plan->low.n_values; v++) {
+        host->free(host, plan->layouts[v].planes.seams);
+        host->free(host, plan->layouts[v].planes.moves);
+    }
     lower_destroy(host, plan->lowered);
     host->free(host, plan->low.steps);
     host->free(host, plan->low.values);

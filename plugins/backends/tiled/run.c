@@ -49,10 +49,22 @@ static pare_status check_images(const struct tiled_executable *exe, const float 
     return PARE_OK;
 }
 
-/* What there is to cut for threads: blocks or (16-bit) samples of a linear layer for all samples
- * together, rows of each sample otherwise. */
+static int is_in_planes(const struct tiled_layout *l) {
+    return l->planes.pitch_h > 0;
+}
+
+/* A step that makes planes, or reads them. */
+static int runs_planes(const struct tiled_call *call) {
+    return is_in_planes(call->out_layout) || is_in_planes(call->in_layout[0]);
+}
+
+/* What there is to cut for threads: channels of planes; blocks or (16-bit) samples of a linear
+ * layer for all samples together, rows of each sample otherwise. */
 static int32_t n_pieces(const struct tiled_call *call) {
     const struct lower_step *s = &call->step->low;
+    if (runs_planes(call)) {
+        return s->out_c;
+    }
     if (s->kind == LOWER_LINEAR) {
         return s->arith == LOWER_I16 ? call->n_samples : call->step->product.n_blocks;
     }
@@ -63,7 +75,9 @@ static void run_part(const struct tiled_call *call, int32_t sample, int32_t part
     int64_t n = n_pieces(call);
     int32_t first = (int32_t)(n * part / call->n_parts);
     int32_t end = (int32_t)(n * (part + 1) / call->n_parts);
-    if (call->step->low.kind == LOWER_LINEAR) {
+    if (runs_planes(call)) {
+        call->kernels->planes->run(call, sample, first, end);
+    } else if (call->step->low.kind == LOWER_LINEAR) {
         call->kernels->run_linear(call, first, end);
     } else {
         call->kernels->run_rows(call, sample, first, end);
@@ -199,6 +213,23 @@ static pare_status show_bits(struct show *show, int32_t v, const struct tiled_la
     return status;
 }
 
+/* Row y of sample i of a value in planes. */
+static pare_status show_planes(struct show *show, int32_t v, const struct tiled_layout *l,
+                               const struct tiled_planes_kernels *kernels, int64_t at, int32_t y,
+                               const char *sample) {
+    const struct tiled_planes *p = &l->planes;
+    pare_status status = PARE_OK;
+    for (int32_t x = 0; status == PARE_OK && x < l->w; x++) {
+        int32_t lane = y / p->pitch_h * kernels->grid_w + x / p->pitch_w;
+        const char *from = sample + l->first_bytes + y % p->pitch_h * l->row_bytes +
+                           x % p->pitch_w * l->pixel_bytes + lane * l->elem_bytes;
+        for (int32_t c = 0; status == PARE_OK && c < l->c; c++) {
+            status = show_gather(show, v, at + (int64_t)x * l->c + c, 1, from + c * p->plane_bytes);
+        }
+    }
+    return status;
+}
+
 /* Value v of a chunk, whose first image is image `first`. */
 static pare_status show_value(struct show *show, const struct chunk *chunk, int32_t v,
                               int64_t first) {
@@ -210,6 +241,11 @@ static pare_status show_value(struct show *show, const struct chunk *chunk, int3
         for (int64_t y = 0; status == PARE_OK && y < l->h; y++) {
             const char *row = memory + i * l->sample_bytes + l->first_bytes + y * l->row_bytes;
             const int64_t at = ((first + i) * l->h + y) * n;
+            if (is_in_planes(l)) {
+                status = show_planes(show, v, l, chunk->exe->kernels->planes, at, (int32_t)y,
+                                     memory + i * l->sample_bytes);
+                continue;
+            }
             status = l->is_bits ? show_bits(show, v, l, at, row) : show_gather(show, v, at, n, row);
         }
     }

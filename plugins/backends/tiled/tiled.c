@@ -13,9 +13,27 @@ struct instance {
     const pare_host *host;
     const struct tiled_backend *backend;
     uint32_t features;
+    enum tiled_sparsity sparsity;
 };
 
 /* ---- instances ---- */
+
+const pare_param_desc tiled_params[TILED_N_PARAMS] = {
+    {.name = "sparse",
+     .type = PARE_PARAM_STRING,
+     .unit = "",
+     .choices = "auto|never|always",
+     .default_value = "auto",
+     .doc = "Whether convolutions leave out weights that are 0: where that is estimated to be "
+            "faster, never, or wherever there is a kernel for it (for tests)."},
+};
+
+static enum tiled_sparsity read_sparsity(const pare_params *params) {
+    const char *s = params != NULL && params->n > 0 ? params->values[0]->s : "auto";
+    return strcmp(s, "never") == 0    ? TILED_SPARSE_NEVER
+           : strcmp(s, "always") == 0 ? TILED_SPARSE_ALWAYS
+                                      : TILED_SPARSE_AUTO;
+}
 
 const struct tiled_level *tiled_find_level(const struct tiled_backend *backend, uint32_t features,
                                            const char *isa) {
@@ -39,7 +57,7 @@ pare_status tiled_probe(const struct tiled_backend *backend, pare_probe *probe) 
 }
 
 pare_status tiled_create_with(const pare_host *host, const struct tiled_backend *backend,
-                              uint32_t features, void **instance) {
+                              uint32_t features, const pare_params *params, void **instance) {
     struct instance *self = host->alloc(host, sizeof *self);
     if (self == NULL) {
         return host->fail(host, PARE_E_NOMEM, "out of memory for an instance");
@@ -47,6 +65,7 @@ pare_status tiled_create_with(const pare_host *host, const struct tiled_backend 
     self->host = host;
     self->backend = backend;
     self->features = features;
+    self->sparsity = read_sparsity(params);
     *instance = self;
     return PARE_OK;
 }
@@ -108,6 +127,12 @@ static void name_kernel(const struct tiled_executable *exe, const pare_graph *gr
     if (exe->plan.layouts[s->kind == LOWER_SIGN ? s->out : s->in[0]].is_bits) {
         rep = SIGNS;
     }
+    const char *layout = "";
+    if (exe->plan.layouts[s->out].planes.pitch_h > 0) {
+        layout = s->kind == LOWER_CONV2D ? "_sparse" : s->kind == LOWER_COPY ? "_in" : "_planes";
+    } else if (exe->plan.layouts[s->in[0]].planes.pitch_h > 0) {
+        layout = "_out";
+    }
     char weights[24] = "";
     if (step->product.kind != NULL && rep == LOWER_I8) {
         int32_t bits = graph->nodes[s->node]->weights[PARE_ROLE_WEIGHT]->quant.bits;
@@ -118,8 +143,9 @@ static void name_kernel(const struct tiled_executable *exe, const pare_graph *gr
         }
     }
     const char *suffix = step->product.kind != NULL ? step->product.kind->suffix : NULL;
-    snprintf(step->kernel, sizeof step->kernel, "%s_%s_%s%s%s%s", exe->backend->id, kinds[s->kind],
-             reps[rep], weights, suffix != NULL ? suffix : "", step->fused.is_fused ? "_add" : "");
+    snprintf(step->kernel, sizeof step->kernel, "%s_%s_%s%s%s%s%s", exe->backend->id,
+             kinds[s->kind], reps[rep], weights, suffix != NULL ? suffix : "", layout,
+             step->fused.is_fused ? "_add" : "");
 }
 
 static int pack_affine(struct tiled_packer *packer, struct tiled_step *step) {
@@ -143,7 +169,9 @@ static int pack_step(struct tiled_executable *exe, struct tiled_packer *packer,
     int64_t weight_bytes = 0;
     int done = 1;
     int product = low->kind == LOWER_CONV2D || low->kind == LOWER_LINEAR;
-    if (product) {
+    if (exe->plan.layouts[low->out].planes.pitch_h > 0 && product) {
+        done = tiled_pack_sparse(packer, step, &weight_bytes);
+    } else if (product) {
         int32_t bits = graph->nodes[low->node]->weights[PARE_ROLE_WEIGHT]->quant.bits;
         done = tiled_pack_product(packer, step, bits, &weight_bytes);
     } else if (low->kind == LOWER_AFFINE) {
@@ -165,7 +193,8 @@ static int pack_step(struct tiled_executable *exe, struct tiled_packer *packer,
         .is_integer = low->arith != LOWER_F32,
         /* There is no fast kernel for int16 products. */
         .is_fallback = low->is_fallback || (product && low->arith == LOWER_I16),
-        .macs = low->macs,
+        .macs =
+            step->sparse.taps != NULL ? step->sparse.n_taps * low->out_h * low->out_w : low->macs,
         .weight_bytes = weight_bytes,
     };
     exe->kernel_list[index] = &exe->kernel_infos[index];
@@ -187,6 +216,8 @@ void tiled_executable_destroy(void *executable) {
             step->product.start,  step->product.multiplier,
             step->product.bias,   step->product.run_bytes,
             step->gain,           step->shift,
+            step->sparse.spots,   step->sparse.first,
+            step->sparse.taps,    step->sparse.bias,
         };
         for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
             host->free(host, parts[k]);
@@ -248,15 +279,15 @@ static int32_t images_in_chunk(const pare_graph *graph, int32_t max_batch) {
 }
 
 /* Lowers and packs. */
-static pare_status fill(struct tiled_executable *exe, const pare_graph *graph, int32_t max_batch) {
+static pare_status fill(struct tiled_executable *exe, const pare_graph *graph, int32_t max_batch,
+                        enum tiled_sparsity sparsity) {
     const pare_host *host = exe->host;
     if (max_batch < 1) {
         return host->fail(host, PARE_E_RANGE, "%s: a batch of %d, wanted 1 or more", graph->name,
                           max_batch);
     }
     int32_t chunk = images_in_chunk(graph, max_batch);
-    pare_status status =
-        tiled_plan_graph(host, graph, chunk, exe->kernels->kinds[TILED_B1] != NULL, &exe->plan);
+    pare_status status = tiled_plan_graph(host, graph, chunk, exe->kernels, sparsity, &exe->plan);
     if (status != PARE_OK) {
         return status;
     }
@@ -295,7 +326,7 @@ pare_status tiled_compile(void *instance, const pare_graph *graph,
     int has_variant =
         level->variant != NULL && (self->features & level->variant_needs) == level->variant_needs;
     exe->kernels = has_variant ? level->variant : level->kernels;
-    pare_status status = fill(exe, graph, options->max_batch);
+    pare_status status = fill(exe, graph, options->max_batch, self->sparsity);
     if (status != PARE_OK) {
         tiled_executable_destroy(exe);
         return status;

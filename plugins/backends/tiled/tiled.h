@@ -9,6 +9,7 @@
 #define BACKENDS_TILED_TILED_H
 
 #include "lower.h"
+#include "planes.h"
 
 #include <stdint.h>
 
@@ -26,11 +27,9 @@ struct tiled_layout {
     int64_t pixel_bytes;
     int64_t row_bytes, sample_bytes;
     int64_t first_bytes; /* from a sample's begin to its pixel (0,0) */
+    /* In planes, one for each channel, a pixel is a vector and (0,0) a tile's first place. */
+    struct tiled_planes planes;
 };
-
-/* Bytes after a value in the arena that a kernel may read: of a run's last step, or of a vector of
- * channels. */
-#define TILED_SLACK_BYTES 64
 
 /* The part of a pooling window that lies in the image; never empty. */
 struct tiled_window {
@@ -95,8 +94,9 @@ struct tiled_step {
     struct tiled_fused fused;
     char kernel[TILED_MAX_NAME];
     struct tiled_product product;
-    float *gain, *shift; /* affine: (C) each */
-    float m[2];          /* add, average pooling, requantize */
+    struct tiled_sparse sparse; /* instead, of what makes planes */
+    float *gain, *shift;        /* affine: (C) each */
+    float m[2];                 /* add, average pooling, requantize */
 };
 
 /* Work for one call of a tile kernel: n_rows rows of n_tiles tiles of P positions, one block. */
@@ -191,6 +191,7 @@ struct tiled_kernels {
     /* Blocks [first, end) of a linear layer for all samples. */
     void (*run_linear)(const struct tiled_call *call, int32_t first, int32_t end);
     int (*all_finite)(const float *x, int64_t n);
+    const struct tiled_planes_kernels *planes; /* NULL: it has no sparse convolutions */
 };
 
 struct tiled_level {
@@ -217,10 +218,14 @@ struct tiled_backend {
 const struct tiled_level *tiled_find_level(const struct tiled_backend *backend, uint32_t features,
                                            const char *isa);
 
-/* An instance that believes it has these features only, so that a test can be any processor. [main]
- */
+/* The parameters of every such backend. */
+#define TILED_N_PARAMS 1
+extern const pare_param_desc tiled_params[TILED_N_PARAMS];
+
+/* An instance that believes it has these features only, so that a test can be any processor.
+ * params: NULL is the defaults. [main] */
 pare_status tiled_create_with(const pare_host *host, const struct tiled_backend *backend,
-                              uint32_t features, void **instance);
+                              uint32_t features, const pare_params *params, void **instance);
 
 /* For a pare_backend. The plugin's own probe and create call the first and tiled_create_with; the
  * others are used as they are. */
@@ -243,7 +248,7 @@ const struct tiled_step *tiled_steps(void *executable, int32_t *n);
 /* n positions in tiles of at most `most`, as equal as can be. [any] */
 struct tiled_split tiled_split_positions(int32_t n, int32_t most);
 
-/* ---- planning and packing (plan.c, fuse.c, pack.c) ---- */
+/* ---- planning and packing (plan.c, fuse.c, pack.c, choose.c, planes.c) ---- */
 
 struct tiled_plan {
     struct lower_plan low;        /* its steps and values are this plan's own */
@@ -252,16 +257,56 @@ struct tiled_plan {
     struct lower_plan *lowered;   /* owns the weights until they are dropped */
 };
 
-/* Lowers the graph; fuses adds, decides where borders lie and which signs are bits (has_bits: the
- * level has products of them), adds the copies that need, and plans the arena. What failed is to be
+/* Lowers the graph for a level; fuses adds, decides where borders lie, which signs are bits and
+ * what lies in planes, adds the copies that need, and plans the arena. What failed is to be
  * destroyed, too. [main] */
 pare_status tiled_plan_graph(const pare_host *host, const pare_graph *graph, int32_t max_batch,
-                             int has_bits, struct tiled_plan *plan);
+                             const struct tiled_kernels *kernels, enum tiled_sparsity sparsity,
+                             struct tiled_plan *plan);
 void tiled_plan_destroy(const pare_host *host, struct tiled_plan *plan);
 
 /* Makes convolutions take the place of the adds that are the only readers of their values. [main]
  */
 void tiled_fuse_adds(struct tiled_plan *plan);
+
+/* Cleared memory that is freed with host->free; NULL when exhausted. [main] */
+void *tiled_alloc_zeroed(const pare_host *host, int64_t n, size_t size);
+
+/* What a step may become at most: itself, a copy for its border, copies of two inputs. */
+#define TILED_STEPS_PER_STEP 4
+
+/* Makes step k of the plan, whatever was there moving on by one, a copy of value v for `node` in
+ * another layout, whose index is the result; its shape is that of v. [main] */
+int32_t tiled_insert_copy(struct tiled_plan *plan, int32_t k, int32_t v, int32_t node);
+
+/* Decides which steps make planes, gives those values their layouts, and inserts the copies into
+ * and out of planes; 0 when memory is exhausted. [main] */
+int tiled_choose_planes(const pare_host *host, struct tiled_plan *plan,
+                        const struct tiled_planes_kernels *kernels, enum tiled_sparsity sparsity);
+
+/* The pitches that values have in planes: those that the steps between planes, which `makes_planes`
+ * (n_steps) marks, demand of each other. 0: there are none that are not a waste. [main] */
+int tiled_find_pitches(const struct tiled_plan *plan, const struct tiled_planes_kernels *kernels,
+                       const uint8_t *makes_planes, struct tiled_planes *planes /* (n_values) */);
+/* Widens planes so that step s reads nothing outside them. [any] */
+void tiled_widen_planes(const struct lower_step *s, const struct tiled_planes *out,
+                        struct tiled_planes *in);
+/* Strides of a value in planes; 0 if they overflow. [any] */
+int tiled_measure_planes(struct tiled_layout *l, const struct tiled_planes_kernels *kernels);
+/* Makes the seams; 0 when memory is exhausted. [main] */
+int tiled_make_seams(const pare_host *host, const struct tiled_planes_kernels *kernels,
+                     struct tiled_layout *l);
+/* How many vectors of a plane seams make. [any] */
+int64_t tiled_count_moves(const struct tiled_planes *p);
+
+/* Weights of a float convolution that are not 0. [any] */
+int64_t tiled_count_taps(const struct lower_step *s);
+
+/* How step s, which makes `out`, is cut: the spots of a tile, of which it returns the number
+ * (spots may be NULL), and the passes over its input channels. [any] */
+int32_t tiled_cut_sparse(const struct tiled_planes_kernels *kernels, const struct lower_step *s,
+                         const struct tiled_planes *out, struct tiled_spot *spots,
+                         int32_t *n_passes);
 
 struct tiled_packer {
     const pare_host *host;
@@ -296,6 +341,10 @@ int32_t tiled_start_entry(int32_t place, int32_t n, int32_t out, int32_t before)
 int tiled_pack_product(struct tiled_packer *packer, struct tiled_step *step, int32_t bits,
                        int64_t *weight_bytes);
 
+/* Packs the weights of a convolution between planes into step->sparse; 0 when memory is exhausted.
+ * [main] */
+int tiled_pack_sparse(struct tiled_packer *packer, struct tiled_step *step, int64_t *weight_bytes);
+
 /* ---- executables (tiled.c, run.c) ---- */
 
 struct tiled_executable {
@@ -317,5 +366,9 @@ struct tiled_executable {
 
 /* Tasks that a batch is cut into, at most: one for each thread alone would wait for a late one. */
 #define TILED_IMAGE_TASKS_PER_THREAD 2
+
+/* Bytes after a value in the arena that a kernel may read: of a run's last step, or of a vector of
+ * channels. */
+#define TILED_SLACK_BYTES 64
 
 #endif

@@ -21,6 +21,9 @@ typedef int16_t VS __attribute__((vector_size(32)));
 INLINE VF vf_load(const float *x) {
     return _mm256_loadu_ps(x);
 }
+INLINE void vf_store(float *y, VF v) {
+    _mm256_storeu_ps(y, v);
+}
 INLINE VF vf_set1(float x) {
     return _mm256_set1_ps(x);
 }
@@ -145,5 +148,7 @@ INLINE void store_f32(const struct tiled_tiles *t, char *y, int vectors, VF f0, 
     _mm256_storeu_ps(buffer + LANES, f1);
     memcpy(y, buffer, (size_t)t->n * sizeof(float));
 }
+
+#define PLANES &tiled_planes_avx2
 
 #endif

@@ -21,6 +21,9 @@ typedef int16_t VS __attribute__((vector_size(64)));
 INLINE VF vf_load(const float *x) {
     return _mm512_loadu_ps(x);
 }
+INLINE void vf_store(float *y, VF v) {
+    _mm512_storeu_ps(y, v);
+}
 INLINE VF vf_set1(float x) {
     return _mm512_set1_ps(x);
 }
@@ -157,5 +160,7 @@ INLINE void store_f32(const struct tiled_tiles *t, char *y, int vectors, VF f0, 
         store_floats(y + LANES * 4, f1, t->n - LANES);
     }
 }
+
+#define PLANES &tiled_planes_avx512
 
 #endif

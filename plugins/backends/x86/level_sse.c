@@ -8,6 +8,7 @@
 #define LEVEL sse
 #define INLINE static inline __attribute__((always_inline))
 #define LANES 4
+#define PLANES NULL
 
 typedef __m128 VF;
 /* Not __m128i: GCC 12 converts between its 64-bit lanes and the dot product's 32-bit ones by moving

@@ -22,8 +22,7 @@ static pare_status x86_probe(const pare_host *host, pare_probe *probe) {
 }
 
 static pare_status x86_create(const pare_host *host, const pare_params *params, void **instance) {
-    (void)params;
-    return tiled_create_with(host, &x86_levels, x86_cpu_features(), instance);
+    return tiled_create_with(host, &x86_levels, x86_cpu_features(), params, instance);
 }
 
 const pare_backend x86_backend = {
@@ -32,6 +31,8 @@ const pare_backend x86_backend = {
     .version = "1.0.0",
     .doc = "x86-64 from SSE2 to AVX-512-VNNI, the level chosen at run time",
     .reference = "plugins/backends/README.md (arithmetic), plugins/backends/x86/README.md",
+    .params = tiled_params,
+    .n_params = TILED_N_PARAMS,
     .probe = x86_probe,
     .create = x86_create,
     .destroy = tiled_destroy,

@@ -27,5 +27,6 @@ uint32_t x86_cpu_features(void);
     extern const struct tiled_kernels tiled_kernels_##NAME, tiled_kernels_##VARIANT;
 #include "levels.inc"
 #undef X86_LEVEL
+extern const struct tiled_planes_kernels tiled_planes_avx2, tiled_planes_avx512;
 
 #endif
