@@ -268,7 +268,8 @@ static void refused(const struct maker *m, int32_t max_batch, pare_status status
         void *exe = NULL;
         pare_compile_options options = {sizeof options, max_batch, level->isa};
         test_host_init(&host);
-        assert_int_equal(tiled_create_with(&host.host, levels, UINT32_MAX, &instance), PARE_OK);
+        assert_int_equal(tiled_create_with(&host.host, levels, UINT32_MAX, NULL, &instance),
+                         PARE_OK);
         pare_status got = backend->compile(instance, &m->graph, &options, &exe);
         if (got != status || strstr(host.text, words) == NULL) {
             fail_msg("%s: got %d \"%s\", wanted %d \"%s\"", level->isa, got, host.text, status,
@@ -313,7 +314,8 @@ static void test_refused(void **state) {
         pare_compile_options options = {sizeof options, 8, levels->levels[k].isa};
         test_host_init(&host);
         host.most_bytes = (size_t)1 << 30;
-        assert_int_equal(tiled_create_with(&host.host, levels, UINT32_MAX, &instance), PARE_OK);
+        assert_int_equal(tiled_create_with(&host.host, levels, UINT32_MAX, NULL, &instance),
+                         PARE_OK);
         assert_int_equal(backend->compile(instance, &m.graph, &options, &exe), PARE_E_NOMEM);
         assert_non_null(strstr(host.text, "bytes of activations"));
         backend->destroy(instance);

@@ -79,6 +79,12 @@ def usage_errors():
     fails(["bench", "--model", "lenet5", "--backend", "reff"], "reff", "ref")
     fails(["bench", "--model", "resnet20", "--input", "8x8x5"], "5 channels")
     fails(["bench", "--model", "lenet66"], "lenet66")
+    fails(["bench", "--model", "lenet5", "--sparsity", "90"], "--sparsity is '90'", "0.9")
+    fails(["bench", "--model", "lenet5", "--sparsity-pattern", "2:4"], "without --sparsity")
+    fails(["bench", "--model", "lenet5", "--sparsity", "0.9", "--sparsity-pattern", "2:4",
+           "--profile", "quick"], "0.9", "0.5")
+    fails(["bench", "--model", "lenet5", "--sparsity", "0.9", "--sparsity-pattern", "4:8",
+           "--profile", "quick"], "4:8", "2:4")
     fails(["bench", "--model", "resnet20", "--option", "shortcut=C"], "shortcut is 'C'")
     fails(["model", "eval", "lenet5", "--dataset", "glyphs"], "without weights")
     fails(["model", "info", os.path.join(SOURCE, "LICENSE")], "LICENSE")

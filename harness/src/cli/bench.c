@@ -22,6 +22,7 @@ static void make_control(const struct record *rec, char text[128]) {
 static const struct view_column bench_view[] = {
     {"model", COL_model, NULL, NULL, NULL},
     {"precision", COL_pipeline, NULL, NULL, "precision"},
+    {">zeros asked for", COL_sparsity_requested, cli_format_percent, NULL, NULL},
     {"backend", COL_backend, NULL, NULL, NULL},
     {"isa", COL_isa, NULL, NULL, NULL},
     {"execution", COL_execution, NULL, NULL, NULL},
@@ -70,6 +71,21 @@ static const struct view_column bench_view[] = {
     {NULL, COL_layer_times_json, NULL, NULL, NULL},
 };
 
+/* "0.9" of --sparsity; 0 where there is none. */
+static pare_status read_sparsity(const struct cli *cli, struct error *err,
+                                 struct bench_options *options) {
+    const char *text = cli_value(cli, "sparsity", NULL);
+    char *end = NULL;
+    options->sparsity = text ? strtod(text, &end) : 0;
+    options->sparsity_pattern = cli_value(cli, "sparsity-pattern", "unstructured");
+    if (text && (end == text || *end || !(options->sparsity > 0 && options->sparsity < 1)))
+        return error_set(err, PARE_E_ARG,
+                         "--sparsity is '%s', wanted a fraction above 0 and below 1, as 0.9", text);
+    if (!text && cli_value(cli, "sparsity-pattern", NULL))
+        return error_set(err, PARE_E_ARG, "--sparsity-pattern is given without --sparsity");
+    return PARE_OK;
+}
+
 static pare_status read_options(const struct cli *cli, struct error *err,
                                 struct bench_options *options) {
     int64_t threads, batch, seed;
@@ -88,7 +104,37 @@ static pare_status read_options(const struct cli *cli, struct error *err,
     options->batch = (int32_t)batch;
     options->scenario = cli_value(cli, "scenario", batch > 1 ? "offline" : "single");
     options->seed = (uint64_t)seed;
-    return PARE_OK;
+    return read_sparsity(cli, err, options);
+}
+
+/* The row of one backend; where weights are to be 0, before it that of the model with none of them.
+ * Returns how many rows there are of those that were wanted. */
+static size_t bench_backend(const struct model *model, const struct registry *reg,
+                            const struct bench_options *options, struct error *err,
+                            struct record *rows, size_t *n_wanted) {
+    struct bench_options each = *options;
+    *n_wanted = options->sparsity > 0 ? 2 : 1;
+    for (size_t k = 0; k < *n_wanted; k++) {
+        each.sparsity = k == *n_wanted - 1 ? options->sparsity : 0;
+        if (experiment_bench(model, reg, &each, err, &rows[k]) != PARE_OK) {
+            record_clear(&rows[k]);
+            return k;
+        }
+        record_set(&rows[k], COL_pipeline, options->precision);
+    }
+    return *n_wanted;
+}
+
+/* For people: what the zeros are worth, by the shortest times of each pair of rows. */
+static void print_gains(const struct cli *cli, const struct bench_options *options,
+                        const struct record *rows, size_t n) {
+    for (size_t k = 0; options->sparsity > 0 && cli->format == TABLE_TEXT && k + 1 < n; k += 2) {
+        double dense = strtod(record_get(&rows[k], COL_min_ns), NULL);
+        double sparse = strtod(record_get(&rows[k + 1], COL_min_ns), NULL);
+        if (sparse > 0)
+            printf("\n%s: %.2f times as fast with %g %% of the weights 0, by the shortest times\n",
+                   record_get(&rows[k], COL_backend), dense / sparse, 100 * options->sparsity);
+    }
 }
 
 /* "ref,auto" one by one, each as a row. One that fails is told on stderr and does not keep the
@@ -97,7 +143,7 @@ static int bench_all(struct cli *cli, const struct model *model, const struct re
                      struct bench_options *options) {
     struct error err;
     char *list = strdup(cli_value(cli, "backend", "auto"));
-    struct record *rows = list ? alloc_array(strlen(list) + 1, sizeof *rows) : NULL;
+    struct record *rows = list ? alloc_array(2 * (strlen(list) + 1), sizeof *rows) : NULL;
     size_t n = 0;
     char *rest = NULL;
     int exit_status = CLI_DONE;
@@ -109,12 +155,11 @@ static int bench_all(struct cli *cli, const struct model *model, const struct re
     for (char *name = rows ? strtok_r(list, ",", &rest) : NULL; name;
          name = strtok_r(NULL, ",", &rest)) {
         options->backend = name;
-        if (experiment_bench(model, reg, options, &err, &rows[n]) == PARE_OK) {
-            record_set(&rows[n++], COL_pipeline, options->precision);
-        } else {
-            record_clear(&rows[n]);
+        size_t n_wanted;
+        size_t made = bench_backend(model, reg, options, &err, &rows[n], &n_wanted);
+        n += made;
+        if (made < n_wanted)
             exit_status = cli_fail(cli, &err);
-        }
     }
     if (n > 0) {
         exit_status = exit_status == CLI_DONE ? CLI_DONE : CLI_FAILED;
@@ -122,6 +167,7 @@ static int bench_all(struct cli *cli, const struct model *model, const struct re
                            &err) != PARE_OK ||
             (cli_has(cli, "layers") && cli_print_layers(cli, rows, n, &err) != PARE_OK))
             exit_status = cli_fail(cli, &err);
+        print_gains(cli, options, rows, exit_status == CLI_DONE ? n : 0);
     }
     for (size_t k = 0; k < n; k++)
         record_clear(&rows[k]);

@@ -78,6 +78,10 @@ static pare_status prepare(struct bench *b, const struct model *model, const str
         return error_set(err, PARE_E_ARG,
                          "the model is quantized already: leave out --precision %s",
                          precision->name);
+    if (options->sparsity > 0 &&
+        precision_prune(b->model, options->sparsity, options->sparsity_pattern, &b->ds,
+                        options->seed, reg, err) != PARE_OK)
+        return err->status;
     if (precision->bits && precision_apply(precision, b->model, &b->ds, N_SEEDED_IMAGES,
                                            options->seed, reg, err) != PARE_OK)
         return err->status;
@@ -148,6 +152,8 @@ pare_status experiment_bench(const struct model *model, const struct registry *r
         record_set(rec, COL_model, model->graph.name);
         record_set_int(rec, COL_seed, (int64_t)options->seed);
         record_set_int(rec, COL_threads, options->threads);
+        if (options->sparsity > 0)
+            record_set_real(rec, COL_sparsity_requested, options->sparsity);
         record_set_int(rec, COL_batch, options->batch);
         record_set(rec, COL_scenario, options->scenario);
         record_set(rec, COL_core_kind, topology_kind_name(options->cores));

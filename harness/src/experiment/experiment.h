@@ -141,6 +141,8 @@ pare_status experiment_infer_split(struct instance *backend, void *executable, i
 /* `pare bench`: one model on one arm, no data needed (seeded inputs); fills the record. */
 struct bench_options {
     const char *backend, *scenario, *isa, *precision; /* see experiment/precision.h */
+    double sparsity; /* of the weights before that: see precision_prune; 0: none */
+    const char *sparsity_pattern;
     int32_t threads, batch;
     enum latency_profile profile;
     uint64_t seed;

@@ -125,6 +125,20 @@ static pare_status put_signs(struct model *model, struct error *err) {
 
 /* ---- the whole ---- */
 
+static pare_status run_step(const struct step_spec *step, struct model *model,
+                            const struct dataset *ds, uint64_t seed, const struct registry *reg,
+                            struct error *err) {
+    struct step_spec copy = *step;
+    struct pipeline_spec spec = {1, &copy, 0};
+    struct pipeline *pipeline;
+    if (pipeline_resolve(&spec, reg, err, &pipeline) != PARE_OK)
+        return err->status;
+    struct pipeline_env env = {.ds = ds, .seed = seed};
+    pare_status status = pipeline_apply(pipeline, &env, model, err, NULL);
+    pipeline_destroy(pipeline);
+    return status;
+}
+
 static pare_status run_ptq(struct model *model, const struct precision *precision,
                            const struct dataset *ds, int32_t n_samples, uint64_t seed,
                            const struct registry *reg, struct error *err) {
@@ -133,14 +147,22 @@ static pare_status run_ptq(struct model *model, const struct precision *precisio
         {.name = "calibration_samples", .kind = INPUT_NUMBER, .is_integer = 1, .number = n_samples},
     };
     struct step_spec step = {"ptq", 2, inputs};
-    struct pipeline_spec spec = {1, &step, 0};
-    struct pipeline *pipeline;
-    if (pipeline_resolve(&spec, reg, err, &pipeline) != PARE_OK)
-        return err->status;
-    struct pipeline_env env = {.ds = ds, .seed = seed};
-    pare_status status = pipeline_apply(pipeline, &env, model, err, NULL);
-    pipeline_destroy(pipeline);
-    return status;
+    return run_step(&step, model, ds, seed, reg, err);
+}
+
+pare_status precision_prune(struct model *model, double sparsity, const char *pattern,
+                            const struct dataset *ds, uint64_t seed, const struct registry *reg,
+                            struct error *err) {
+    struct param_input inputs[] = {{.name = "sparsity", .kind = INPUT_NUMBER, .number = sparsity}};
+    if (strcmp(pattern, "unstructured") == 0)
+        return run_step(&(struct step_spec){"magnitude", 1, inputs}, model, ds, seed, reg, err);
+    if (strcmp(pattern, "2:4") != 0)
+        return error_set(err, PARE_E_ARG, "sparsity pattern is \"%s\", wanted unstructured or 2:4",
+                         pattern);
+    if (sparsity != 0.5)
+        return error_set(err, PARE_E_ARG, "sparsity is %g, wanted 0.5: that is what 2:4 is",
+                         sparsity);
+    return run_step(&(struct step_spec){"nm", 0, NULL}, model, ds, seed, reg, err);
 }
 
 pare_status precision_apply(const struct precision *precision, struct model *model,

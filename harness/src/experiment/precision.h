@@ -27,4 +27,11 @@ pare_status precision_apply(const struct precision *precision, struct model *mod
                             const struct dataset *ds, int32_t n_samples, uint64_t seed,
                             const struct registry *reg, struct error *err);
 
+/* Makes weights of a float model 0, without training: for the pattern "unstructured" the smallest
+ * of each layer, by the method magnitude; for "2:4", whose sparsity is 0.5, two of each four, by
+ * the method nm. PARE_E_ARG for another pattern or sparsity. [main] */
+pare_status precision_prune(struct model *model, double sparsity, const char *pattern,
+                            const struct dataset *ds, uint64_t seed, const struct registry *reg,
+                            struct error *err);
+
 #endif
