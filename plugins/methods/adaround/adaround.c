@@ -31,12 +31,12 @@ static const pare_param_desc params[N_PARAMS] = {
 #define POST_WEIGHT_OBSERVER "mse"
 #define POST_OBSERVER "mse"
 #include "post_rows.inc"
-    [P_ITERATIONS] = {"iterations", PARE_PARAM_INT, "steps", 1, 1e7, NULL, "10000",
+    [P_ITERATIONS] = {"iterations", PARE_PARAM_INT, "steps", 1, 1e7, NULL, "2000",
                       "steps of learning for each layer"},
     [P_BATCH] = {"batch", PARE_PARAM_INT, "images", 1, 4096, NULL, "32", "images of a step"},
     [P_PLACES] = {"places", PARE_PARAM_INT, "", 1, 1e6, NULL, "8",
                   "places of a convolution's output that are learned from, per image, by the seed"},
-    [P_LR] = {"lr", PARE_PARAM_FLOAT, "", 1e-6, 1, NULL, "0.001", "Adam's learning rate"},
+    [P_LR] = {"lr", PARE_PARAM_FLOAT, "", 1e-6, 1, NULL, "0.01", "Adam's learning rate"},
     [P_STRENGTH] = {"regularization", PARE_PARAM_FLOAT, "", 1e-6, 1000, NULL, "0.01",
                     "strength of the penalty that drives roundings up or down"},
     [P_WARMUP] = {"warmup", PARE_PARAM_FLOAT, "fraction", 0, 0.9, NULL, "0.2",
