@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "core/alloc.h"
 #include "experiment/experiment.h"
+#include "experiment/precision.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,7 +84,8 @@ static pare_status read_sparsity(const struct cli *cli, struct error *err,
                          "--sparsity is '%s', wanted a fraction above 0 and below 1, as 0.9", text);
     if (!text && cli_value(cli, "sparsity-pattern", NULL))
         return error_set(err, PARE_E_ARG, "--sparsity-pattern is given without --sparsity");
-    return PARE_OK;
+    return text ? precision_check_prune(options->sparsity, options->sparsity_pattern, err)
+                : PARE_OK;
 }
 
 static pare_status read_options(const struct cli *cli, struct error *err,

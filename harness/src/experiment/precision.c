@@ -150,19 +150,24 @@ static pare_status run_ptq(struct model *model, const struct precision *precisio
     return run_step(&step, model, ds, seed, reg, err);
 }
 
+pare_status precision_check_prune(double sparsity, const char *pattern, struct error *err) {
+    if (strcmp(pattern, "unstructured") != 0 && strcmp(pattern, "2:4") != 0)
+        return error_set(err, PARE_E_ARG, "sparsity pattern is \"%s\", wanted unstructured or 2:4",
+                         pattern);
+    if (strcmp(pattern, "2:4") == 0 && sparsity != 0.5)
+        return error_set(err, PARE_E_ARG, "sparsity is %g, wanted 0.5: that is what 2:4 is",
+                         sparsity);
+    return PARE_OK;
+}
+
 pare_status precision_prune(struct model *model, double sparsity, const char *pattern,
                             const struct dataset *ds, uint64_t seed, const struct registry *reg,
                             struct error *err) {
     struct param_input inputs[] = {{.name = "sparsity", .kind = INPUT_NUMBER, .number = sparsity}};
-    if (strcmp(pattern, "unstructured") == 0)
-        return run_step(&(struct step_spec){"magnitude", 1, inputs}, model, ds, seed, reg, err);
-    if (strcmp(pattern, "2:4") != 0)
-        return error_set(err, PARE_E_ARG, "sparsity pattern is \"%s\", wanted unstructured or 2:4",
-                         pattern);
-    if (sparsity != 0.5)
-        return error_set(err, PARE_E_ARG, "sparsity is %g, wanted 0.5: that is what 2:4 is",
-                         sparsity);
-    return run_step(&(struct step_spec){"nm", 0, NULL}, model, ds, seed, reg, err);
+    struct step_spec magnitude = {"magnitude", 1, inputs}, nm = {"nm", 0, NULL};
+    if (precision_check_prune(sparsity, pattern, err) != PARE_OK)
+        return err->status;
+    return run_step(strcmp(pattern, "2:4") == 0 ? &nm : &magnitude, model, ds, seed, reg, err);
 }
 
 pare_status precision_apply(const struct precision *precision, struct model *model,

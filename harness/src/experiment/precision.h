@@ -27,6 +27,9 @@ pare_status precision_apply(const struct precision *precision, struct model *mod
                             const struct dataset *ds, int32_t n_samples, uint64_t seed,
                             const struct registry *reg, struct error *err);
 
+/* Is there such a pattern with that sparsity? PARE_E_ARG. [any] */
+pare_status precision_check_prune(double sparsity, const char *pattern, struct error *err);
+
 /* Makes weights of a float model 0, without training: for the pattern "unstructured" the smallest
  * of each layer, by the method magnitude; for "2:4", whose sparsity is 0.5, two of each four, by
  * the method nm. PARE_E_ARG for another pattern or sparsity. [main] */
