@@ -336,7 +336,7 @@ static void check_runs(struct work w) {
             continue;
         }
         w.n_runs = w.n_blocks > 1 ? 1 : 1 + (w.positions + (int32_t)k) % MAX_RUNS;
-        w.output = (enum output)between(first, last);
+        w.output = (enum output)between((int32_t)first, (int32_t)last);
         w.gap = between(0, 1) * BETWEEN;
         check(&w);
     }
