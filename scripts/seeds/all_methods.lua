@@ -39,6 +39,7 @@ for _, bits in ipairs(is_small and { 8, 4, 2 } or { 4, 2 }) do
   add("ptq", { bits = bits })
   add("ptq", { bits = bits, observer = "mse", weight_observer = "mse", bias_correction = true })
   add("obc", { bits = bits })
+  add("adaround", { bits = bits, iterations = quick and 20 or 500, lr = 0.02 })
   if bits < 8 then
     add("mixed_bits", { bits = bits, mean_bits = bits })
   end

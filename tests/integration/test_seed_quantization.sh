@@ -53,7 +53,7 @@ for row in found[1:]:
     want(sorted(bits) == [2, 32, 32, 32], "sensitivity", row, f"widths are {bits}")
 
 methods = {json.loads(r["params_json"])[0]["method"] for r in rows("all_methods") if r["pipeline"] != "fp32"}
-wanted = {"ptq", "obc", "mixed_bits", "qat", "lsq", "dorefa", "pact", "apot", "ternary", "binary"}
+wanted = {"ptq", "obc", "adaround", "mixed_bits", "qat", "lsq", "dorefa", "pact", "apot", "ternary", "binary"}
 if not wanted <= methods:
     sys.exit(f"all_methods: lacks {sorted(wanted - methods)}")
 PYTHON

@@ -18,8 +18,10 @@ static void check(pare_status status) {
 /* Which elements of weight k are kept: about one in 5, in 9 or in 40, or two of each four. */
 static void make_mask(int32_t k, int64_t n, pare_rng *rng, uint8_t *mask) {
     static const uint64_t every[] = {1, 5, 9, 40};
-    for (int64_t e = 0; e < n; e++)
-        mask[e] = k % 5 == 4 ? (e + e / 4) % 4 < 2 : rng_below(rng, every[k % 5]) == 0;
+    for (int64_t e = 0; e < n; e++) {
+        int keep = k % 5 == 4 ? (e + e / 4) % 4 < 2 : rng_below(rng, every[k % 5]) == 0;
+        mask[e] = (uint8_t)keep;
+    }
 }
 
 /* Shares values where k is a multiple of 3: what a codebook is for. */
