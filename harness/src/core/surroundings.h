@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a plugin can change of a whole process behind everybody's back: how numbers are rounded and
- * printed, and the current folder. */
+/* What a plugin can change of a whole process behind everybody's back: how numbers are printed, and
+ * the current folder. How they are rounded is each thread's own: core/rounding.h. */
 #ifndef CORE_SURROUNDINGS_H
 #define CORE_SURROUNDINGS_H
 
@@ -10,8 +10,7 @@ struct surroundings {
     int folder_fd; /* -1: not known */
 };
 
-/* Remembers the current folder. The calling thread computes in the default way: to nearest,
- * subnormal numbers kept, a decimal point. [main] */
+/* Remembers the current folder. Numbers are printed with a decimal point. [main] */
 void surroundings_take(struct surroundings *before);
 
 /* Puts all of it back, and forgets `before`. PARE_E_PLUGIN if what was changed may have changed

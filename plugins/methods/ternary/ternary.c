@@ -104,7 +104,8 @@ static struct span span_of(const struct lowbit *lb, const struct lowbit_weight *
                            const float *w) {
     struct span span = {slot->n_elems / slot->n_scales, 0.0, 0.0};
     for (int64_t i = 0; i < span.n; i++) {
-        span.largest = fmax(span.largest, fabs((double)w[i]));
+        const float size = fabsf(w[i]);
+        span.largest = (double)size > span.largest ? (double)size : span.largest;
     }
     span.delta = method_of(lb)->part * span.largest;
     return span;
@@ -126,8 +127,10 @@ static void learned_start(struct lowbit *lb, struct lowbit_weight *slot, const f
         for (int64_t i = 0; i < span.n; i++) {
             const float value = w[c * span.n + i];
             const int zone = zone_of(&span, value);
-            sum[zone < 0] += zone != 0 ? fabs((double)value) : 0.0;
-            n[zone < 0] += zone != 0;
+            if (zone != 0) {
+                sum[zone < 0] += fabs((double)value);
+                n[zone < 0]++;
+            }
         }
         for (int side = 0; side < 2; side++) {
             const double other = n[!side] > 0 ? sum[!side] / (double)n[!side] : 1.0;
