@@ -26,7 +26,7 @@ echo "== a backend that rounds in another way"
 rc=0
 "$PARE" run "$here/slowdown.lua" --profile quick --set repeats=1 --quiet --out rounds.csv \
     --plugin-path "$BUILD/tests/integration/busy_rounds.so" >rounds.out 2>&1 || rc=$?
-[ "$rc" -eq 1 ] && grep -q 'backend busy: left changed for the whole process: the rounding mode' rounds.csv
+[ "$rc" -eq 1 ] && grep -q 'backend busy: run leaves the processor rounding in another way' rounds.csv
 
 echo "== what a plugin prints is no result"
 "$PARE" run "$here/misbehave.lua" --set part=deaths --filter print --profile quick --quiet --format csv \
