@@ -57,7 +57,7 @@ return pare.experiment {
 }
 LUA
 
-# board KIND ARGUMENT...: pare on that board, whose only folder to write to is its /work.
+# board KIND ARGUMENT...: pare on that board, whose only folder to write to is its /runs.
 enter=none
 if command -v qemu-aarch64-static >/dev/null; then
     if chroot / true 2>/dev/null; then
@@ -70,25 +70,25 @@ if [ "$enter" != none ]; then
     board() {
         at=$1
         shift
-        env -i PATH="$PATH" PARE_DATASETS=/data PARE_CACHE=/work/cache HOME=/work \
+        env -i PATH="$PATH" PARE_DATASETS=/data PARE_CACHE=/runs/cache HOME=/runs \
             $enter chroot $at /qemu -cpu cortex-a53 "/$(cd $at && echo $pare)" "$@"
     }
-    file() { echo "/work/$1"; }
+    file() { echo "/runs/$1"; }
 else
     echo "SKIPPED: chroot, for want of the right to it or of qemu-aarch64-static; with qemu -L instead"
     board() {
         at=$1
         shift
-        env -i PATH="$PATH" PARE_DATASETS=$PWD/$at/data PARE_CACHE=$PWD/$at/work/cache HOME=$PWD/$at/work \
+        env -i PATH="$PATH" PARE_DATASETS=$PWD/$at/data PARE_CACHE=$PWD/$at/runs/cache HOME=$PWD/$at/runs \
             qemu-aarch64 -L $at -cpu cortex-a53 $at/$pare "$@"
     }
-    file() { echo "$PWD/$at/work/$1"; }
+    file() { echo "$PWD/$at/runs/$1"; }
 fi
 for kind in archive package; do
     pare=usr/bin/pare
     [ $kind = package ] || pare='pare-*/bin/pare'
-    mkdir $kind/work
-    cp small.safetensors board.lua $kind/work
+    mkdir $kind/runs
+    cp small.safetensors board.lua $kind/runs
     ! command -v qemu-aarch64-static >/dev/null || cp "$(command -v qemu-aarch64-static)" $kind/qemu
     board $kind env --format csv >env.csv 2>err || fail "env: $(cat err)"
     grep -q '^machine,arch,aarch64' env.csv || fail "$(cat env.csv)"
@@ -98,7 +98,7 @@ for kind in archive package; do
         name=$(basename "$checkpoint").csv
         board $kind run "$(file board.lua)" --set dataset=$dataset --set checkpoint="$checkpoint" --profile quick \
             --quiet --out "$(file "$name")" >log
-        ( cd $kind/work &&
+        ( cd $kind/runs &&
             "$PARE" run board.lua --set dataset=$dataset --set checkpoint="$(basename "$checkpoint")" --profile quick \
                 --quiet --out "here-$name" >log )
     done
@@ -108,7 +108,7 @@ kind, *names = sys.argv[1:]
 bench = list(csv.DictReader(open("bench.csv", encoding="utf-8")))
 assert len(bench) == 1 and float(bench[0]["median_ns"]) > 0, bench
 for name in names:
-    there, here = [list(csv.DictReader(open(f"{kind}/work/{n}", encoding="utf-8"))) for n in [name, "here-" + name]]
+    there, here = [list(csv.DictReader(open(f"{kind}/runs/{n}", encoding="utf-8"))) for n in [name, "here-" + name]]
     assert len(there) == 2 and all(r["status"] == "ok" for r in there), [r["error"] for r in there]
     assert [r["backend"] for r in there] == ["ref", "arm"] and {r["arch"] for r in there} == {"aarch64"}, there
     for a, b in zip(there, here):

@@ -4,6 +4,7 @@
  * the layer reads are quantized or not at random while learning, as in QDrop: Wei et al. 2022
  * (arXiv 2203.05740). */
 #include "correct.h"
+#include "instance.h"
 #include "optimize.h"
 #include "post.h"
 #include "samples.h"
@@ -82,13 +83,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
                                       .drop = v[P_DROP]->f};
     all.n_places = v[P_PLACES]->i;
     all.corrects_bias = v[P_BIAS_CORRECTION]->i != 0;
-    struct adaround *a = host->alloc(host, sizeof *a);
-    if (!a) {
-        return host->fail(host, PARE_E_NOMEM, "no memory for an instance");
-    }
-    *a = all;
-    *instance = a;
-    return PARE_OK;
+    return instance_keep(host, &all, sizeof all, instance);
 }
 
 static void clear(struct adaround *a) {

@@ -3,6 +3,7 @@
  * trained; the file stores gaps and indices in Huffman codes. Han, Mao & Dally 2015 (arXiv
  * 1510.00149), sections 2 to 4. */
 #include "codebook.h"
+#include "instance.h"
 #include "pruner.h"
 
 #include <math.h>
@@ -109,16 +110,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
     if (status == PARE_OK && d.prunes) {
         status = pruner_options_read(host, given, &d.pruner.options);
     }
-    if (status < 0) {
-        return status;
-    }
-    struct deep *made = host->alloc(host, sizeof *made);
-    if (!made) {
-        return host->fail(host, PARE_E_NOMEM, "no memory for an instance");
-    }
-    *made = d;
-    *instance = made;
-    return PARE_OK;
+    return status < 0 ? status : instance_keep(host, &d, sizeof d, instance);
 }
 
 /* ---- sharing ---- */

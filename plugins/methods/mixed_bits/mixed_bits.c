@@ -3,6 +3,7 @@
  * al. 2020 (arXiv 1911.03852). What is then done with the widths is that of ptq. */
 #include "choose.h"
 #include "grid.h"
+#include "instance.h"
 #include "post.h"
 #include "trace.h"
 
@@ -90,13 +91,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
     read.is_of_macs = strcmp(v[P_COST]->s, "macs") == 0;
     read.n_samples = (int32_t)v[P_SAMPLES]->i;
     read.step = v[P_STEP]->f;
-    struct mixed *m = host->alloc(host, sizeof *m);
-    if (!m) {
-        return host->fail(host, PARE_E_NOMEM, "no memory for an instance");
-    }
-    *m = read;
-    *instance = m;
-    return PARE_OK;
+    return instance_keep(host, &read, sizeof read, instance);
 }
 
 static void destroy(void *instance) {

@@ -8,6 +8,7 @@
 #include "factor.h"
 #include "greedy.h"
 #include "hessian.h"
+#include "instance.h"
 #include "lowest.h"
 #include "post.h"
 #include "round.h"
@@ -96,16 +97,7 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
     if (status == PARE_OK) {
         status = check(&all);
     }
-    if (status < 0) {
-        return status;
-    }
-    struct obc *o = host->alloc(host, sizeof *o);
-    if (!o) {
-        return host->fail(host, PARE_E_NOMEM, "no memory for an instance");
-    }
-    *o = all;
-    *instance = o;
-    return PARE_OK;
+    return status < 0 ? status : instance_keep(host, &all, sizeof all, instance);
 }
 
 static void clear(struct obc *o) {

@@ -4,6 +4,7 @@
  * (arXiv 1806.08342). */
 #include "correct.h"
 #include "equalize.h"
+#include "instance.h"
 #include "post.h"
 
 #include <pare/ext/calibrate.h>
@@ -91,16 +92,11 @@ static pare_status create(const pare_host *host, const pare_params *given, void 
         return status;
     }
     settle_auto(&post, v);
-    struct ptq *q = host->alloc(host, sizeof *q);
-    if (!q) {
-        return host->fail(host, PARE_E_NOMEM, "no memory for an instance");
-    }
-    *q = (struct ptq){.host = host,
-                      .post = post,
-                      .corrects_bias = corrects_bias,
-                      .equalizes = v[P_EQUALIZE]->i != 0};
-    *instance = q;
-    return PARE_OK;
+    const struct ptq made = {.host = host,
+                             .post = post,
+                             .corrects_bias = corrects_bias,
+                             .equalizes = v[P_EQUALIZE]->i != 0};
+    return instance_keep(host, &made, sizeof made, instance);
 }
 
 static void clear_seen(struct ptq *q) {
